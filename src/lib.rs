@@ -1,1 +1,9 @@
-//! Headwater.
+//! Headwater: declarative pipelines from CDC topics to raw stores, categorized transactions and business documents.
+
+pub mod error;
+pub mod pipeline;
+pub mod record;
+pub mod stage;
+pub mod stores;
+
+pub use error::{Error, Result};

@@ -1,0 +1,92 @@
+//! Problems of a pipeline file: a place, a sentence, a way out.
+
+use std::fmt;
+
+/// A range of bytes in a pipeline file, with its line and column for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+/// A value and where it stands in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub span: Span,
+    /// Its YAML path, such as `/stages/2/document/root`.
+    pub path: String,
+}
+
+impl<T> std::ops::Deref for Spanned<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Spanned<T> {
+    /// A problem at this place.
+    pub fn problem(&self, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem { code, message: message.into(), help: None, span: self.span, path: self.path.clone() }
+    }
+
+    /// The same place with another value.
+    pub fn with<U>(&self, value: U) -> Spanned<U> {
+        Spanned { value, span: self.span, path: self.path.clone() }
+    }
+}
+
+/// One thing that is wrong with a pipeline file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// Stable class: `yaml.syntax`, `field.unknown`, `component.unknown`, …
+    pub code: &'static str,
+    /// What is wrong and what was expected; lower-case.
+    pub message: String,
+    /// What to do, or what was probably meant.
+    pub help: Option<String>,
+    /// Where.
+    pub span: Span,
+    /// The YAML path.
+    pub path: String,
+}
+
+impl Problem {
+    /// Adds a way out.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds “did you mean”, when one of `known` is close to `given`.
+    #[must_use]
+    pub fn suggest<'a>(mut self, given: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        if let Some(close) = closest(given, known) {
+            self.help = Some(format!("did you mean `{close}`?"));
+        }
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {} {}", self.span.line, self.span.column, self.path, self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
+    }
+}
+
+/// The one of `known` that `given` was probably meant to be.
+pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |k: &&'a str| strsim::damerau_levenshtein(given, k) <= 1 + given.len().max(k.len()) / 4;
+    known.into_iter().filter(near).min_by_key(|k| strsim::damerau_levenshtein(given, k))
+}

@@ -1,0 +1,68 @@
+//! A row: values in the order of a shared schema.
+//!
+//! Invariant: `values.len() == schema.columns.len()`; kept by [`Row::new`].
+
+use std::sync::Arc;
+
+use super::{Kind, TableSchema, Value};
+
+/// Values of one row, key or document. Field names live in the shared schema.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    schema: Arc<TableSchema>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// A row of `schema`; missing values become null, surplus ones are cut.
+    pub fn new(schema: Arc<TableSchema>, mut values: Vec<Value>) -> Self {
+        values.resize(schema.columns.len(), Value::Null);
+        Row { schema, values }
+    }
+
+    /// A row without columns: the key of a truncate or of a keyless table.
+    pub fn empty() -> Self {
+        Row { schema: Arc::new(TableSchema { columns: Vec::new() }), values: Vec::new() }
+    }
+
+    /// A row that makes its own schema; for tests and single rows, not for the data path.
+    pub fn of<N: Into<Arc<str>>>(fields: impl IntoIterator<Item = (N, Value)>) -> Self {
+        let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().map(|(n, v)| ((n, Kind::Any), v)).unzip();
+        Row { schema: Arc::new(TableSchema::new(names)), values }
+    }
+
+    /// The shared schema.
+    pub fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    /// All values, in column order.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// All values, to change in place.
+    pub fn values_mut(&mut self) -> &mut [Value] {
+        &mut self.values
+    }
+
+    /// The values alone.
+    pub fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+
+    /// The value of the column called `name`; `None` when the row has no such column.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.schema.index_of(name).and_then(|i| self.values.get(i))
+    }
+
+    /// Names and values in column order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.schema.columns.iter().map(|c| &c.name).zip(&self.values)
+    }
+
+    /// Whether the row has no columns at all.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}

@@ -1,0 +1,132 @@
+//! The two traits that components implement, and the registry that knows them.
+//!
+//! A source hands out batches and is told when all of them are durable. A stage takes a batch and gives a batch; a sink
+//! is a stage whose effect is outside. There are no other kinds of component, no background queues and no
+//! acknowledgement objects: `Ok` from [`Stage::process`] means that the effect is durable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::pipeline::{Flow, Problem, Section};
+use crate::record::Batch;
+use crate::stores::Stores;
+
+/// What a component may know about the lane that it works in.
+#[derive(Clone)]
+pub struct LaneContext {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// This lane, from 0.
+    pub lane: usize,
+    /// How many lanes the pipeline has.
+    pub lanes: usize,
+    /// Where embedded stores live.
+    pub data_dir: PathBuf,
+    /// The raw and parking stores of this process, opened once each.
+    pub stores: Arc<Stores>,
+    /// Cancelled when the pipeline shall stop; sources return `None` soon after.
+    pub shutdown: CancellationToken,
+    /// End with the recording, or when everything that was in the topics at start has been read.
+    pub until_end: bool,
+}
+
+/// Where records come from. One instance per lane.
+#[async_trait]
+pub trait Source: Send {
+    /// What flows out of it; no I/O.
+    fn plan(&mut self) -> Result<Flow, Vec<Problem>>;
+
+    /// Connects and takes up the last committed position.
+    async fn open(&mut self, lane: &LaneContext) -> Result<()>;
+
+    /// The next batch, in order per partition. An empty batch says “nothing at the moment”; `None` that the source has
+    /// ended or the lane's shutdown was asked for. Cancel-safe: dropping the future loses nothing.
+    async fn next(&mut self) -> Result<Option<Batch>>;
+
+    /// All that was handed out is durable: record the position.
+    async fn commit(&mut self) -> Result<()>;
+
+    /// Leaves the source in an orderly way (a consumer leaves its group).
+    async fn close(&mut self) {}
+
+    /// How many messages wait behind what was handed out, if that is known.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A step of a pipeline. One instance per lane.
+///
+/// Running the same batch again changes nothing; the order of records per key is kept. A stage that meets data it
+/// cannot read or apply moves it to [`Batch::rejects`] and goes on.
+#[async_trait]
+pub trait Stage: Send {
+    /// Which fields it takes and gives; no I/O. Called once, before `open`, with what the stage before it gives.
+    fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>>;
+
+    /// Connects, loads files, creates what is missing.
+    async fn open(&mut self, _lane: &LaneContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// Handles one batch. `Ok` means that the effect is durable.
+    async fn process(&mut self, batch: Batch) -> Result<Batch>;
+}
+
+/// Makes a source from its YAML section.
+pub type SourceFactory = fn(&mut Section<'_>) -> Box<dyn Source>;
+/// Makes a stage from its YAML section.
+pub type StageFactory = fn(&mut Section<'_>) -> Box<dyn Stage>;
+
+/// The components that pipelines may name: one line each.
+#[derive(Default, Clone)]
+pub struct Registry {
+    sources: BTreeMap<&'static str, SourceFactory>,
+    stages: BTreeMap<&'static str, StageFactory>,
+}
+
+impl Registry {
+    /// A registry without components.
+    pub fn empty() -> Self {
+        Registry::default()
+    }
+
+    /// Adds a source under the name that pipelines use.
+    #[must_use]
+    pub fn source(mut self, name: &'static str, make: SourceFactory) -> Self {
+        self.sources.insert(name, make);
+        self
+    }
+
+    /// Adds a stage or sink under the name that pipelines use.
+    #[must_use]
+    pub fn stage(mut self, name: &'static str, make: StageFactory) -> Self {
+        self.stages.insert(name, make);
+        self
+    }
+
+    /// The factory of the source called `name`.
+    pub fn find_source(&self, name: &str) -> Option<SourceFactory> {
+        self.sources.get(name).copied()
+    }
+
+    /// The factory of the stage called `name`.
+    pub fn find_stage(&self, name: &str) -> Option<StageFactory> {
+        self.stages.get(name).copied()
+    }
+
+    /// Names of all sources.
+    pub fn source_names(&self) -> impl Iterator<Item = &'static str> {
+        self.sources.keys().copied()
+    }
+
+    /// Names of all stages and sinks.
+    pub fn stage_names(&self) -> impl Iterator<Item = &'static str> {
+        self.stages.keys().copied()
+    }
+}

@@ -1,0 +1,140 @@
+//! Raw TX stores: exact copies of source tables, versioned rows, and what was parked.
+//!
+//! Invariants
+//! - rows and the fact that they were applied are one durable commit; applying a batch again changes nothing;
+//! - an older position never replaces a newer one; a delete leaves a tombstone with its position and the last known row;
+//! - a snapshot has a version that only grows, and a snapshot with a higher version contains everything of a lower one;
+//! - a link (an indexed value of a row) is never forgotten: [`Snapshot::links_of`] tells every value that a row has
+//!   ever had, so that a document that lost a child is found again after any crash, replay or skipped step.
+//!
+//! Deliberately absent: transactions across tables for readers other than snapshots, queries, history of rows.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::record::{Message, Record, Reject, Row, Value};
+
+/// Every store of this process, opened once per name.
+pub struct Stores {
+    data_dir: PathBuf,
+    open: tokio::sync::Mutex<BTreeMap<String, SharedStore>>,
+}
+
+impl Stores {
+    /// No store is opened yet; embedded ones live in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Stores { data_dir: data_dir.into(), open: tokio::sync::Mutex::default() }
+    }
+
+    /// The store called `name`: a plain name is an embedded store `DATA_DIR/NAME.db`, a `mongodb://` URI a database.
+    pub async fn get(&self, name: &str) -> Result<SharedStore> {
+        let mut open = self.open.lock().await;
+        if let Some(store) = open.get(name) {
+            return Ok(store.clone());
+        }
+        Err(crate::Error::Config(format!("store `{name}` in {}: no engine", self.data_dir.display())))
+    }
+}
+
+/// A secondary index that joins look rows up by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Index {
+    /// Table name.
+    pub table: String,
+    /// Column name.
+    pub column: String,
+}
+
+/// What became of a batch of records in [`RawStore::apply`].
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The records whose rows are now stored, new ones and re-delivered ones, in order, with complete rows (unchanged
+    /// values filled in from the store). Stale records are left out: whoever stored the newer row derives from it.
+    pub records: Vec<Record>,
+    /// Records that cannot be applied (unchanged values without a stored row, rows without a key).
+    pub rejects: Vec<(Record, Reject)>,
+    /// How many were stale.
+    pub stale: u64,
+}
+
+/// A message kept aside, as it is stored.
+#[derive(Debug, Clone)]
+pub struct Parked {
+    /// Identity: `topic:partition:offset` and the stage's name, so that parking again changes nothing.
+    pub id: String,
+    /// The pipeline that parked it.
+    pub pipeline: String,
+    /// The stage that could not go on.
+    pub stage: String,
+    /// Stable class of the reason.
+    pub code: String,
+    /// What was expected and what to do.
+    pub reason: String,
+    /// The table, when known.
+    pub table: Option<String>,
+    /// When it was parked, milliseconds since 1970.
+    pub parked_at_ms: i64,
+    /// The original message: bytes, headers and place.
+    pub message: Message,
+}
+
+/// A stored row as `scan` gives it.
+#[derive(Debug, Clone)]
+pub struct StoredRow {
+    /// Key columns and values.
+    pub key: Row,
+    /// The row.
+    pub row: Row,
+}
+
+/// A raw store: embedded (one file) or MongoDB.
+#[async_trait]
+pub trait RawStore: Send + Sync {
+    /// Applies records in order as one durable commit.
+    async fn apply(&self, records: Vec<Record>) -> Result<Applied>;
+
+    /// Makes sure that rows can be looked up by each of `indexes`; fills new ones from the rows that are there.
+    async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()>;
+
+    /// A consistent view of everything committed so far.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Names of all tables, with the number of live rows.
+    async fn tables(&self) -> Result<Vec<(String, u64)>>;
+
+    /// Keeps messages aside, durably. The same id again replaces the earlier entry.
+    async fn park(&self, parked: &[Parked]) -> Result<()>;
+
+    /// Parked messages in the order of their ids, after `after`, at most `limit`; of one pipeline if given.
+    async fn parked(&self, pipeline: Option<&str>, after: Option<&str>, limit: usize) -> Result<Vec<Parked>>;
+
+    /// Forgets parked messages.
+    async fn unpark(&self, ids: &[String]) -> Result<u64>;
+}
+
+/// A consistent view. All lookups take many keys at once: one round trip each.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// The version of the view; only grows from one snapshot to the next.
+    fn version(&self) -> u64;
+
+    /// Live rows by key, in the order of `keys`.
+    async fn get(&mut self, table: &str, keys: &[Row]) -> Result<Vec<Option<Row>>>;
+
+    /// Live rows whose `column` has one of `values`, as (index into `values`, row), in key order per value. Needs an index.
+    async fn find(&mut self, table: &str, column: &str, values: &[Value]) -> Result<Vec<(usize, StoredRow)>>;
+
+    /// Every value that `column` has, or ever had, in the rows of `keys`, tombstones included; as (index into `keys`,
+    /// value). Needs an index on the column, except for columns that are part of the key.
+    async fn links_of(&mut self, table: &str, column: &str, keys: &[Row]) -> Result<Vec<(usize, Value)>>;
+
+    /// Live rows in key order after `after`, at most `limit`.
+    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>>;
+}
+
+/// A store that any lane may use.
+pub type SharedStore = Arc<dyn RawStore>;
