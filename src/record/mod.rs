@@ -5,6 +5,7 @@
 //! Deliberately absent: offsets or acknowledgements per record. A lane commits whole batches.
 
 mod batch;
+mod decimal;
 mod message;
 mod position;
 mod row;
@@ -13,12 +14,13 @@ mod time;
 mod value;
 
 pub use batch::{Batch, Reject};
+pub use decimal::Decimal;
 pub use message::Message;
 pub use position::{Order, Position, SourcePosition, supersedes};
 pub use row::Row;
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
 pub use time::{Date, Time, Timestamp};
-pub use value::{Decimal, Value};
+pub use value::Value;
 
 use std::sync::Arc;
 

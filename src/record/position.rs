@@ -20,19 +20,71 @@ pub struct Position {
     pub source: SourcePosition,
 }
 
-/// A place in a source database's own log.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// A place in a source database's own log. Comparable only where the connector, the connector's name, the database and
+/// the server are the same: `incarnation` is a fingerprint of what the event says about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum SourcePosition {
-    /// The source said nothing that can be compared.
+    /// The source said nothing that can be compared (incremental snapshots among others: they apply as they arrive).
     #[default]
     Unknown,
     /// PostgreSQL: the commit's LSN, then the change's own. Transactions arrive in commit order, so `lsn` alone does
     /// not grow.
     Postgres {
-        /// LSN of the last commit before this change's transaction (Debezium's `sequence[0]`); 0 in a snapshot.
+        /// Fingerprint of the source.
+        incarnation: u32,
+        /// LSN of the last commit before this change's transaction (Debezium's `sequence[0]`); 0 when it is not known:
+        /// in a snapshot and until the first commit after one.
         commit_lsn: u64,
         /// LSN of the change.
         lsn: u64,
+    },
+    /// MySQL and MariaDB: GTID where both have one of the same origin, else file, position and row.
+    MySql {
+        /// Fingerprint of the source.
+        incarnation: u32,
+        /// The server that wrote the event; 0 in a snapshot.
+        server_id: u64,
+        /// Fingerprint of the GTID's origin (server UUID, or MariaDB's domain); 0 without GTID.
+        gtid_origin: u32,
+        /// The transaction's number within that origin.
+        gtid_number: u64,
+        /// The number at the end of the binlog file's name.
+        file: u64,
+        /// Byte in that file.
+        pos: u64,
+        /// Row of the event at that byte.
+        row: u32,
+    },
+    /// SQL Server and Db2: commit LSN, change LSN, serial number. An LSN is 80 bits wide.
+    SqlServer {
+        /// Fingerprint of the source.
+        incarnation: u32,
+        /// LSN of the commit: the first 64 bits, the last 16.
+        commit_lsn: (u64, u16),
+        /// LSN of the change; zero in a snapshot.
+        change_lsn: (u64, u16),
+        /// Order among changes of one LSN.
+        serial: u64,
+    },
+    /// Oracle: commit SCN, SCN, sub-sequence number.
+    Oracle {
+        /// Fingerprint of the source, of the redo thread too: threads of a cluster count apart.
+        incarnation: u32,
+        /// SCN of the commit; 0 when it is not known (snapshots).
+        commit_scn: u64,
+        /// SCN of the change.
+        scn: u64,
+        /// Order among changes of one SCN.
+        ssn: u64,
+    },
+    /// MongoDB: seconds and ordinal of the oplog entry.
+    MongoDb {
+        /// Fingerprint of the source.
+        incarnation: u32,
+        /// Seconds since 1970 of the cluster time.
+        secs: i64,
+        /// Ordinal within the second.
+        ord: u64,
     },
 }
 
@@ -57,11 +109,153 @@ pub fn supersedes(old: &Position, new: &Position) -> Order {
             Ordering::Less => Order::Stale,
         };
     }
-    match (&old.source, &new.source) {
+    // Equal source positions apply: several changes of one row may share one (a re-delivered one changes nothing).
+    if is_older(&new.source, &old.source) { Order::Stale } else { Order::Newer }
+}
+
+/// Whether `a` certainly lies before `b` in the same source's log.
+fn is_older(a: &SourcePosition, b: &SourcePosition) -> bool {
+    use SourcePosition::{MongoDb, MySql, Oracle, Postgres, SqlServer};
+    match (*a, *b) {
         (
-            SourcePosition::Postgres { commit_lsn: oc, lsn: ol },
-            SourcePosition::Postgres { commit_lsn: nc, lsn: nl },
-        ) if (nc, nl) < (oc, ol) => Order::Stale,
-        _ => Order::Newer,
+            Postgres { incarnation: ai, commit_lsn: ac, lsn: al },
+            Postgres { incarnation: bi, commit_lsn: bc, lsn: bl },
+        ) => ai == bi && older_with_commit((ac, al), (bc, bl)),
+        (
+            Oracle { incarnation: ai, commit_scn: ac, scn: al, ssn: an },
+            Oracle { incarnation: bi, commit_scn: bc, scn: bl, ssn: bn },
+        ) => ai == bi && older_with_commit((ac, (al, an)), (bc, (bl, bn))),
+        (
+            SqlServer { incarnation: ai, commit_lsn: ac, change_lsn: al, serial: an },
+            SqlServer { incarnation: bi, commit_lsn: bc, change_lsn: bl, serial: bn },
+        ) => ai == bi && (ac, al, an) < (bc, bl, bn),
+        (MongoDb { incarnation: ai, secs: at, ord: an }, MongoDb { incarnation: bi, secs: bt, ord: bn }) => {
+            ai == bi && (at, an) < (bt, bn)
+        }
+        (MySql { .. }, MySql { .. }) => older_in_binlog(a, b),
+        _ => false,
+    }
+}
+
+/// Commit first, then the change. Where one commit is not known the changes alone decide: two transactions that change
+/// one row hold its lock one after the other, so that for one row the changes' own order is the order of the commits.
+fn older_with_commit<T: PartialOrd>((ac, al): (u64, T), (bc, bl): (u64, T)) -> bool {
+    if ac == 0 || bc == 0 { al < bl } else { (ac, al) < (bc, bl) }
+}
+
+fn older_in_binlog(a: &SourcePosition, b: &SourcePosition) -> bool {
+    let (
+        &SourcePosition::MySql {
+            incarnation: ai,
+            server_id: asrv,
+            gtid_origin: ao,
+            gtid_number: an,
+            file: af,
+            pos: ap,
+            row: ar,
+        },
+        &SourcePosition::MySql {
+            incarnation: bi,
+            server_id: bsrv,
+            gtid_origin: bo,
+            gtid_number: bn,
+            file: bf,
+            pos: bp,
+            row: br,
+        },
+    ) = (a, b)
+    else {
+        return false;
+    };
+    if ai != bi {
+        return false;
+    }
+    if ao != 0 && ao == bo && an != bn {
+        return an < bn;
+    }
+    // Files and bytes mean something on one server only; a snapshot names none and belongs to the one it is read from.
+    (asrv == bsrv || asrv == 0 || bsrv == 0) && (af, ap, ar) < (bf, bp, br)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(topic: &str, partition: i32, offset: i64, source: SourcePosition) -> Position {
+        Position { topic: topic.into(), partition, offset, source }
+    }
+
+    fn pg(commit_lsn: u64, lsn: u64) -> SourcePosition {
+        SourcePosition::Postgres { incarnation: 1, commit_lsn, lsn }
+    }
+
+    fn my(server_id: u64, gtid: (u32, u64), file: u64, pos: u64, row: u32) -> SourcePosition {
+        let (gtid_origin, gtid_number) = gtid;
+        SourcePosition::MySql { incarnation: 1, server_id, gtid_origin, gtid_number, file, pos, row }
+    }
+
+    fn sql(commit: (u64, u16), change: (u64, u16), serial: u64) -> SourcePosition {
+        SourcePosition::SqlServer { incarnation: 1, commit_lsn: commit, change_lsn: change, serial }
+    }
+
+    fn ora(commit_scn: u64, scn: u64, ssn: u64) -> SourcePosition {
+        SourcePosition::Oracle { incarnation: 1, commit_scn, scn, ssn }
+    }
+
+    #[test]
+    fn one_partition_orders_by_offset_whatever_the_source_says() {
+        let old = at("t", 0, 5, pg(9, 9));
+        assert_eq!(supersedes(&old, &at("t", 0, 6, pg(1, 1))), Order::Newer);
+        assert_eq!(supersedes(&old, &at("t", 0, 5, pg(9, 9))), Order::Same);
+        assert_eq!(supersedes(&old, &at("t", 0, 4, pg(10, 10))), Order::Stale);
+    }
+
+    #[test]
+    fn across_partitions_the_source_decides() {
+        use Order::{Newer, Stale};
+        use SourcePosition::{MongoDb, Unknown};
+        let mongo = |secs, ord| MongoDb { incarnation: 1, secs, ord };
+        let table = [
+            // PostgreSQL: commit order first, interleaved LSNs second; one commit unknown: the LSN.
+            (pg(100, 90), pg(100, 95), Newer),
+            (pg(100, 95), pg(100, 90), Stale),
+            (pg(100, 110), pg(120, 105), Newer),
+            (pg(120, 105), pg(100, 110), Stale),
+            (pg(100, 110), pg(100, 110), Newer),
+            (pg(100, 110), pg(0, 90), Stale),
+            (pg(0, 90), pg(0, 95), Newer),
+            // MySQL: numbers of one origin; else file, position, row, of one server.
+            (my(1, (7, 10), 2, 500, 0), my(1, (7, 9), 3, 1, 0), Stale),
+            (my(1, (7, 9), 3, 1, 0), my(2, (7, 10), 2, 500, 0), Newer),
+            (my(1, (7, 9), 3, 1, 0), my(1, (7, 9), 3, 1, 1), Newer),
+            (my(1, (7, 9), 3, 1, 1), my(1, (7, 9), 3, 1, 0), Stale),
+            (my(1, (0, 0), 1_000_000, 4, 0), my(1, (0, 0), 999_999, 800, 0), Stale),
+            (my(1, (0, 0), 9, 800, 0), my(2, (0, 0), 1, 4, 0), Newer),
+            (my(1, (0, 0), 9, 800, 0), my(0, (0, 0), 9, 4, 0), Stale),
+            // SQL Server and Db2.
+            (sql((0x2a_0000_04d8, 3), (0x2a_0000_04d8, 1), 2), sql((0x2a_0000_04d8, 3), (0x2a_0000_04d8, 1), 1), Stale),
+            (sql((0x2a_0000_04d8, 3), (0, 0), 0), sql((0x2a_0000_04d8, 4), (0, 0), 0), Newer),
+            // Oracle.
+            (ora(200, 150, 1), ora(190, 180, 1), Stale),
+            (ora(190, 180, 1), ora(200, 150, 1), Newer),
+            (ora(200, 150, 2), ora(200, 150, 1), Stale),
+            (ora(200, 150, 2), ora(0, 160, 0), Newer),
+            // MongoDB.
+            (mongo(10, 2), mongo(10, 1), Stale),
+            (mongo(10, 2), mongo(11, 1), Newer),
+            // Nothing to compare: arrival.
+            (pg(100, 110), Unknown, Newer),
+            (Unknown, pg(1, 1), Newer),
+            (pg(100, 110), mongo(1, 1), Newer),
+        ];
+        for (i, (old, new, expected)) in table.into_iter().enumerate() {
+            assert_eq!(supersedes(&at("t", 0, 5, old), &at("t", 1, 1, new)), expected, "line {i}");
+        }
+    }
+
+    #[test]
+    fn another_incarnation_is_not_compared() {
+        let restored = SourcePosition::Postgres { incarnation: 2, commit_lsn: 1, lsn: 1 };
+        assert_eq!(supersedes(&at("t", 0, 5, pg(100, 100)), &at("t", 1, 1, restored)), Order::Newer);
     }
 }

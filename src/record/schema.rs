@@ -81,7 +81,7 @@ pub enum Kind {
     Uuid,
     /// ISO 8601 interval text.
     Interval,
-    /// Bit string, big-endian bytes.
+    /// Bit string: the bytes in the source's order (Debezium sends the least significant first).
     Bits,
     /// Array of one kind.
     List(Box<Kind>),

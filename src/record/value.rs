@@ -3,14 +3,10 @@
 //!
 //! Deliberately absent: arithmetic and implicit conversions. What cannot be represented is rejected by whoever reads it.
 
-use std::fmt;
-use std::str::FromStr;
-
-use bigdecimal::BigDecimal;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Date, Time, Timestamp};
+use super::{Date, Decimal, Time, Timestamp};
 
 /// One value. Text and bytes are shared slices of the batch they were read from: cloning them copies nothing.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -106,56 +102,5 @@ impl From<&str> for Value {
 impl From<i64> for Value {
     fn from(n: i64) -> Self {
         Value::Int(n)
-    }
-}
-
-/// A decimal of any width, or one of SQL's three special values. Trailing zeros are kept: `1.10` is not `1.1` in text,
-/// though the two are equal in value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decimal {
-    /// A number.
-    Number(Box<BigDecimal>),
-    /// Not a number.
-    NaN,
-    /// Positive infinity.
-    Infinity,
-    /// Negative infinity.
-    NegInfinity,
-}
-
-impl From<BigDecimal> for Decimal {
-    fn from(number: BigDecimal) -> Self {
-        Decimal::Number(Box::new(number))
-    }
-}
-
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Decimal::Number(n) => f.write_str(&n.to_plain_string()),
-            Decimal::NaN => f.write_str("NaN"),
-            Decimal::Infinity => f.write_str("Infinity"),
-            Decimal::NegInfinity => f.write_str("-Infinity"),
-        }
-    }
-}
-
-impl FromStr for Decimal {
-    type Err = &'static str;
-
-    /// Reads plain or scientific notation. Exponents beyond ±10,000 are refused: expanding them would cost memory
-    /// without bound.
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "NaN" | "NAN" => return Ok(Decimal::NaN),
-            "Infinity" | "POSITIVE_INFINITY" => return Ok(Decimal::Infinity),
-            "-Infinity" | "NEGATIVE_INFINITY" => return Ok(Decimal::NegInfinity),
-            _ => {}
-        }
-        let number = BigDecimal::from_str(text).map_err(|_| "not a decimal number")?;
-        if number.fractional_digit_count().unsigned_abs() > 10_000 + text.len() as u64 {
-            return Err("the decimal's exponent is beyond 10,000");
-        }
-        Ok(number.into())
     }
 }
