@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::pipeline::{Flow, Problem, Section};
+use crate::pipeline::{BatchLimits, Flow, Problem, Section};
 use crate::record::Batch;
 use crate::stores::Stores;
 
@@ -25,6 +25,8 @@ pub struct LaneContext {
     pub lane: usize,
     /// How many lanes the pipeline has.
     pub lanes: usize,
+    /// When a source closes a batch.
+    pub batch: BatchLimits,
     /// Where embedded stores live.
     pub data_dir: PathBuf,
     /// The raw and parking stores of this process, opened once each.
