@@ -6,6 +6,7 @@
 
 mod batch;
 mod decimal;
+mod json;
 mod message;
 mod position;
 mod row;
@@ -15,6 +16,7 @@ mod value;
 
 pub use batch::{Batch, Reject};
 pub use decimal::Decimal;
+pub use json::write_json_text;
 pub use message::Message;
 pub use position::{Order, Position, SourcePosition, supersedes};
 pub use row::Row;

@@ -65,6 +65,11 @@ impl Timestamp {
     /// SQL `-infinity`.
     pub const NEG_INFINITY: Timestamp = Timestamp { secs: i64::MIN, nanos: 0 };
 
+    /// Whether this is a point in time and not one of SQL's infinities.
+    pub fn is_finite(self) -> bool {
+        self != Timestamp::INFINITY && self != Timestamp::NEG_INFINITY
+    }
+
     /// From a count of `units_per_second` (1, 1,000, 1,000,000 or 1,000,000,000), rounding down below 1970.
     pub fn from_units(count: i64, units_per_second: i64) -> Timestamp {
         let unit_nanos = NANOS / units_per_second.max(1);
