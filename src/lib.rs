@@ -3,6 +3,7 @@
 pub mod error;
 pub mod pipeline;
 pub mod record;
+pub mod sources;
 pub mod stage;
 pub mod stores;
 

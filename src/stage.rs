@@ -35,6 +35,8 @@ pub struct LaneContext {
     pub shutdown: CancellationToken,
     /// End with the recording, or when everything that was in the topics at start has been read.
     pub until_end: bool,
+    /// Go on where offsets are gone from the log (`--accept-gap`).
+    pub accept_gap: bool,
 }
 
 /// Where records come from. One instance per lane.

@@ -17,7 +17,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        BatchLimits { records: 2_000, bytes: 8 << 20, linger: Duration::from_millis(20) }
+        BatchLimits { records: 2_000, bytes: 8 << 20, linger: Duration::from_millis(5) }
     }
 }
 

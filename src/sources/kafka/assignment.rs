@@ -1,0 +1,172 @@
+//! What happens when partitions come and go: every assignment is checked against the log before reading starts.
+//!
+//! Invariants: partitions are assigned exactly once per callback, each at an explicit offset; a committed offset that
+//! lies outside of the log is a failure with the missing range, unless the gap was accepted.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use rustc_hash::FxHashMap;
+
+use super::options::Start;
+use super::reader::Reader;
+use crate::error::{Error, Result};
+
+const BROKER_WAIT: Duration = Duration::from_secs(20);
+
+/// The consumer's context: it assigns, and it remembers what librdkafka tells in callbacks.
+pub struct Assignment {
+    start: Start,
+    accept_gap: bool,
+    // Touched in callbacks and once per batch, by the lane's own thread: never contended.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    partitions: FxHashMap<(String, i32), Partition>,
+    assigned_once: bool,
+    failure: Option<Error>,
+    client_error: Option<String>,
+}
+
+/// A partition that this lane reads.
+#[derive(Clone, Copy)]
+struct Partition {
+    start: i64,
+    /// End of the log when it was assigned.
+    end_at_start: i64,
+    /// End of the log as of the last statistics.
+    end: i64,
+}
+
+impl Assignment {
+    /// A context without partitions.
+    pub fn new(start: Start, accept_gap: bool) -> Self {
+        Assignment { start, accept_gap, state: Mutex::default() }
+    }
+
+    /// Why the last assignment could not be made.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.state().failure.take()
+    }
+
+    /// The last thing that librdkafka complained about: names the cause (refused password, no route) of a time-out.
+    pub fn last_client_error(&self) -> Option<String> {
+        self.state().client_error.clone()
+    }
+
+    /// Whether all that was in the assigned partitions when they were assigned has been handed out.
+    pub fn is_at_end(&self, reader: &Reader) -> bool {
+        let state = self.state();
+        state.assigned_once
+            && state.partitions.iter().all(|((topic, partition), p)| {
+                p.start >= p.end_at_start
+                    || reader.next_offset(topic, *partition).is_some_and(|next| next >= p.end_at_start)
+            })
+    }
+
+    /// Messages behind what was handed out.
+    pub fn lag(&self, reader: &Reader) -> Option<u64> {
+        let state = self.state();
+        let behind = |((topic, partition), p): (&(String, i32), &Partition)| {
+            let next = reader.next_offset(topic, *partition).unwrap_or(p.start).max(p.start);
+            u64::try_from(p.end - next).unwrap_or(0)
+        };
+        state.assigned_once.then(|| state.partitions.iter().map(behind).sum())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<()> {
+        let broker =
+            |e: KafkaError| Error::Unavailable(format!("kafka: cannot look up the offsets of new partitions: {e}"));
+        let committed = consumer.committed_offsets(partitions.clone(), BROKER_WAIT).map_err(broker)?;
+        let mut list = TopicPartitionList::new();
+        for element in committed.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, BROKER_WAIT).map_err(broker)?;
+            let committed = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let start = self.start_offset(topic, partition, committed, (low, high))?;
+            list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(broker)?;
+            let known = Partition { start, end_at_start: high, end: high };
+            self.state().partitions.insert((topic.to_string(), partition), known);
+        }
+        consumer.incremental_assign(&list).map_err(broker)?;
+        self.state().assigned_once = true;
+        Ok(())
+    }
+
+    /// Where to read from, or what is missing.
+    fn start_offset(&self, topic: &str, partition: i32, committed: Option<i64>, log: (i64, i64)) -> Result<i64> {
+        let (low, high) = log;
+        let Some(committed) = committed else {
+            return Ok(if self.start == Start::Latest { high } else { low });
+        };
+        if (low..=high).contains(&committed) {
+            return Ok(committed);
+        }
+        let place = format!("topic {topic} partition {partition}");
+        let what = if committed < low {
+            format!("{place}: offsets {committed} to {} are gone from the log and were never read", low - 1)
+        } else {
+            format!(
+                "{place}: the committed offset {committed} lies behind the end of the log ({high}): the topic was created anew"
+            )
+        };
+        if !self.accept_gap {
+            return Err(Error::Broken(format!(
+                "{what}. fill the gap from the source (a new snapshot), then run once with --accept-gap to go on from offset {low}"
+            )));
+        }
+        tracing::warn!(topic, partition, from = committed, to = low, "gap accepted: {what}");
+        Ok(low)
+    }
+}
+
+impl ClientContext for Assignment {
+    fn stats(&self, statistics: Statistics) {
+        let mut state = self.state();
+        for (topic, told) in &statistics.topics {
+            for (partition, told) in &told.partitions {
+                if let Some(known) = state.partitions.get_mut(&(topic.clone(), *partition)) {
+                    known.end = known.end.max(told.ls_offset.max(told.hi_offset));
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        self.state().client_error = Some(reason.to_string());
+    }
+}
+
+impl ConsumerContext for Assignment {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let outcome = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            _ => {
+                for element in partitions.elements() {
+                    self.state().partitions.remove(&(element.topic().to_string(), element.partition()));
+                }
+                let gone = consumer.incremental_unassign(partitions);
+                gone.map_err(|e| Error::Unavailable(format!("kafka: cannot give partitions back: {e}")))
+            }
+        };
+        if let Err(error) = outcome {
+            self.state().failure = Some(error);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The `kafka` section: what users may set, what is ours, and the client configuration that follows.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::assignment::Assignment;
+use crate::error::{Error, Result};
+use crate::pipeline::{Section, Spanned};
+use crate::stage::LaneContext;
+
+/// Properties that carry the promises of this source; setting them is an error.
+const OURS: &[&str] = &[
+    "bootstrap.servers",
+    "group.id",
+    "group.protocol",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "isolation.level",
+    "enable.partition.eof",
+    "partition.assignment.strategy",
+    "statistics.interval.ms",
+];
+
+/// Where a group begins that has committed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest message that the broker still has.
+    Earliest,
+    /// Behind the newest message.
+    Latest,
+}
+
+/// The section as read.
+pub struct Options {
+    /// Bootstrap servers.
+    pub brokers: Spanned<String>,
+    /// Topics by name.
+    pub topics: Vec<Spanned<String>>,
+    /// Consumer group, if set.
+    pub group: Option<Spanned<String>>,
+    /// Where to begin.
+    pub start: Start,
+    settings: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Reads the section.
+    pub fn read(section: &mut Section<'_>) -> Self {
+        let brokers = section.required_text("brokers");
+        let _ = section.required_node("topics");
+        let topics = section.texts("topics");
+        let group = section.text("group");
+        let start = match section.choice("start", &["earliest", "latest"]) {
+            "latest" => Start::Latest,
+            _ => Start::Earliest,
+        };
+        let mut settings = Vec::new();
+        for (name, node) in section.entries("settings") {
+            if OURS.contains(&name.value.as_str()) {
+                let message = format!("`{}` is set by this source and cannot be changed", name.value);
+                section.problem(name.problem("kafka.setting", message));
+            } else if let Some(value) = section.scalar(node) {
+                settings.push((name.value, value.value));
+            }
+        }
+        Options { brokers, topics, group, start, settings }
+    }
+
+    /// The client's configuration: ours last, so that nothing overrides it.
+    pub fn client_config(&self, lane: &LaneContext) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", format!("headwater-{}-{}", lane.pipeline, lane.lane))
+            .set("fetch.message.max.bytes", "1048576")
+            .set("fetch.max.bytes", "16777216")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.min.messages", "20000")
+            .set("session.timeout.ms", "30000")
+            .set("socket.keepalive.enable", "true")
+            .set("check.crcs", "true");
+        for (name, value) in &self.settings {
+            config.set(name, value);
+        }
+        let group = self.group.as_ref().map_or_else(|| format!("headwater-{}", lane.pipeline), |g| g.value.clone());
+        config
+            .set("bootstrap.servers", &self.brokers.value)
+            .set("group.id", group)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "false")
+            .set("statistics.interval.ms", "2000");
+        config
+    }
+
+    /// Fails early, and in words, when brokers or topics are not there: librdkafka would wait in silence.
+    pub fn check_topics(&self, consumer: &BaseConsumer<Assignment>) -> Result<()> {
+        let place = format!("kafka at {}", self.brokers.value);
+        for topic in &self.topics {
+            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|e| {
+                let refused = consumer.context().last_client_error();
+                let why = refused.map_or_else(|| e.to_string(), |reason| format!("{e}: {reason}"));
+                Error::Unavailable(format!("{place}: no answer about topic {}: {why}", topic.value))
+            })?;
+            if let Some(error) = metadata.topics().iter().find_map(|t| t.error()) {
+                let code = KafkaError::MetadataFetch(RDKafkaErrorCode::from(error));
+                return Err(Error::Unavailable(format!("{place}: topic {}: {code}", topic.value)));
+            }
+        }
+        Ok(())
+    }
+}
