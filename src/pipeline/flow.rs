@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{Problem, Spanned};
 use crate::record::Kind;
 
 /// The records that flow between two stages.
@@ -46,7 +47,48 @@ pub struct Field {
     pub tags: Vec<String>,
 }
 
+impl Flow {
+    /// The table called `name` in the stream; `None` when it is not known but may occur.
+    pub fn check_table(&self, name: &Spanned<String>) -> Result<Option<&TableFlow>, Problem> {
+        find_table(&self.tables, self.open, name, "in the stream")
+    }
+
+    /// The table called `name` in the raw store; `None` when it is not known but may occur.
+    pub fn check_stored(&self, name: &Spanned<String>) -> Result<Option<&TableFlow>, Problem> {
+        find_table(&self.stored, self.open, name, "in the raw store")
+    }
+}
+
+fn find_table<'a>(
+    tables: &'a BTreeMap<String, TableFlow>,
+    open: bool,
+    name: &Spanned<String>,
+    place: &str,
+) -> Result<Option<&'a TableFlow>, Problem> {
+    match tables.get(&name.value) {
+        None if !open => {
+            let known = tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("there is no table `{}` {place}; known: {known}", name.value);
+            Err(name.problem("table.unknown", message).suggest(name, tables.keys().map(String::as_str)))
+        }
+        found => Ok(found),
+    }
+}
+
 impl TableFlow {
+    /// The field called `name`; `None` when it is not known but may occur.
+    pub fn check_field(&self, name: &Spanned<String>) -> Result<Option<&Field>, Problem> {
+        match self.field(&name.value) {
+            None if !self.open => {
+                let known = || self.fields.iter().map(|f| f.name.as_str());
+                let list = known().collect::<Vec<_>>().join(", ");
+                let message = format!("there is no field `{}`; known: {list}", name.value);
+                Err(name.problem("field.unknown", message).suggest(name, known()))
+            }
+            found => Ok(found),
+        }
+    }
+
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.name == name)

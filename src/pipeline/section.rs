@@ -13,16 +13,13 @@ pub struct Section<'a> {
     node: &'a Node,
     known: Vec<&'static str>,
     problems: Vec<Problem>,
+    scalar_taken: bool,
 }
 
 impl<'a> Section<'a> {
-    /// Reads `node`, which must be a map; an empty node counts as an empty map.
+    /// Reads `node`, a map; an empty node counts as an empty map, a scalar is for [`Section::text_or_self`].
     pub fn new(node: &'a Node) -> Self {
-        let mut section = Section { node, known: Vec::new(), problems: Vec::new() };
-        if !node.is_map() && !node.is_null() {
-            section.problems.push(node.problem("type.map", format!("expected a map, found {}", node.kind_name())));
-        }
-        section
+        Section { node, known: Vec::new(), problems: Vec::new(), scalar_taken: false }
     }
 
     /// The place of the section itself.
@@ -64,6 +61,16 @@ impl<'a> Section<'a> {
             }
             None => self.node.spanned(String::new()),
         }
+    }
+
+    /// Required text under `key`, or the section itself where it is a bare scalar: `filter: .amount > 1`.
+    pub fn text_or_self(&mut self, key: &'static str) -> Spanned<String> {
+        if self.node.is_map() || self.node.is_null() {
+            return self.required_text(key);
+        }
+        self.known.push(key);
+        self.scalar_taken = self.node.as_text().is_some();
+        self.node.spanned(self.node.as_text().unwrap_or_default().to_string())
     }
 
     /// Optional whole number.
@@ -157,6 +164,10 @@ impl<'a> Section<'a> {
 
     /// All problems, unknown keys included.
     pub fn finish(mut self) -> Vec<Problem> {
+        if !self.node.is_map() && !self.node.is_null() && !self.scalar_taken {
+            let found = format!("expected a map, found {}", self.node.kind_name());
+            self.problems.insert(0, self.node.problem("type.map", found));
+        }
         if let NodeKind::Map(entries) = &self.node.kind {
             for (key, _) in
                 entries.iter().filter(|(k, _)| !k.value.starts_with("x-") && !self.known.contains(&k.value.as_str()))
@@ -213,4 +224,27 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     count.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(text: &str) -> Node {
+        let kind = NodeKind::Scalar { text: text.into(), quoted: false, secret: false };
+        Node { kind, span: Default::default(), path: "/x".into() }
+    }
+
+    #[test]
+    fn a_bare_scalar_is_a_problem_unless_it_is_taken() {
+        let node = scalar(".amount > 1");
+        let mut section = Section::new(&node);
+        assert_eq!(section.text_or_self("where").value, ".amount > 1");
+        assert_eq!(section.finish(), []);
+        assert_eq!(Section::new(&node).finish()[0].code, "type.map");
+        let list = Node { kind: NodeKind::List(Vec::new()), ..node };
+        let mut section = Section::new(&list);
+        section.text_or_self("where");
+        assert_eq!(section.finish()[0].code, "type.map");
+    }
 }
