@@ -1,6 +1,7 @@
 //! Headwater: declarative pipelines from CDC topics to raw stores, categorized transactions and business documents.
 
 pub mod error;
+pub mod expr;
 pub mod pipeline;
 pub mod record;
 pub mod sources;
