@@ -29,12 +29,9 @@ impl BatchLimits {
     /// Reads `{ records, bytes, linger }`; absent keys have their defaults.
     pub fn read(section: &mut Section<'_>) -> Self {
         let default = BatchLimits::default();
-        let records = section.number("records");
+        let records = section.number_in("records", 1..=Self::MAX_RECORDS, default.records as u64);
         let bytes = section.bytes("bytes");
         let linger = section.duration("linger");
-        if let Some(n) = records.as_ref().filter(|n| n.value == 0 || n.value > Self::MAX_RECORDS) {
-            section.problem(n.problem("value.range", format!("expected 1 to {} records", Self::MAX_RECORDS)));
-        }
         if let Some(n) = bytes.as_ref().filter(|n| n.value < 1_024 || n.value > Self::MAX_BYTES) {
             section.problem(n.problem("value.range", "expected 1KB to 256MB"));
         }
@@ -42,7 +39,7 @@ impl BatchLimits {
             section.problem(n.problem("value.range", "expected at most 60s"));
         }
         BatchLimits {
-            records: records.map_or(default.records, |n| n.value as usize),
+            records: records as usize,
             bytes: bytes.map_or(default.bytes, |n| n.value as usize),
             linger: linger.map_or(default.linger, |n| n.value),
         }

@@ -4,6 +4,7 @@
 //! Invariant: a getter that finds a problem records it and returns the neutral value; whoever builds from a section
 //! calls [`Section::finish`] before using what was built.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Node, NodeKind, Problem, Spanned};
@@ -76,7 +77,17 @@ impl<'a> Section<'a> {
     /// Optional whole number.
     pub fn number(&mut self, key: &'static str) -> Option<Spanned<u64>> {
         let node = self.node(key)?;
-        self.read(node, "a whole number", |text, quoted| text.parse().ok().filter(|_| !quoted))
+        self.read(node, "a whole number", |text, quoted| parse_whole(text).filter(|_| !quoted))
+    }
+
+    /// A whole number within `range`, `default` when absent.
+    pub fn number_in(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
+        let Some(given) = self.number(key) else { return default };
+        if range.contains(&given.value) {
+            return given.value;
+        }
+        self.problems.push(given.problem("value.range", format!("expected {} to {}", range.start(), range.end())));
+        default
     }
 
     /// Optional number with a fraction.
@@ -195,6 +206,12 @@ impl<'a> Section<'a> {
         }
         value.map(|value| node.spanned(value))
     }
+}
+
+/// Decimal digits only: `0777` would be octal to some readers of YAML and decimal to others.
+fn parse_whole(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
 }
 
 /// Reads `500ms`, `30s`, `5m`, `1h`, `7d`.

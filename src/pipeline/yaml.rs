@@ -55,9 +55,14 @@ impl Node {
         matches!(self.kind, NodeKind::Map(_))
     }
 
-    /// Whether nothing was written here.
+    /// Whether nothing was written here, or nothing came of a variable. A variable's `null` is text.
     pub fn is_null(&self) -> bool {
-        matches!(&self.kind, NodeKind::Scalar { text, quoted: false, .. } if matches!(text.as_str(), "" | "~" | "null"))
+        match &self.kind {
+            NodeKind::Scalar { text, quoted: false, secret } => {
+                text.is_empty() || (!secret && matches!(text.as_str(), "~" | "null"))
+            }
+            _ => false,
+        }
     }
 
     /// The scalar's text.
