@@ -1,0 +1,50 @@
+//! The data path: one loop that can be read on one screen.
+
+use crate::error::Result;
+use crate::record::{Batch, Reject};
+use crate::stage::{Source, Stage};
+
+use super::parking::Parking;
+
+/// The parts of one lane, opened.
+pub struct Lane {
+    /// Where batches come from.
+    pub source: Box<dyn Source>,
+    /// What happens to them, with the ids that errors and parked messages name.
+    pub stages: Vec<(String, Box<dyn Stage>)>,
+}
+
+impl Lane {
+    /// Works until the source ends or the shutdown is asked for. Whatever was read is durable and committed on `Ok`.
+    pub async fn work(
+        &mut self,
+        parking: &Parking,
+        mut waiting: impl FnMut(Option<u64>) + Send,
+        mut committed: impl FnMut(&Batch, usize) + Send,
+    ) -> Result<()> {
+        while let Some(batch) = self.source.next().await? {
+            waiting(self.source.lag());
+            if batch.messages.is_empty() {
+                continue;
+            }
+            let (batch, rejects) = work_through(&mut self.stages, batch).await?;
+            parking.park(&batch.messages, &rejects).await?;
+            self.source.commit().await?;
+            committed(&batch, rejects.len());
+        }
+        Ok(())
+    }
+}
+
+/// Takes a batch through all stages; gives what is left of it and the rejects with the stage that made them.
+pub async fn work_through(
+    stages: &mut [(String, Box<dyn Stage>)],
+    mut batch: Batch,
+) -> Result<(Batch, Vec<(String, Reject)>)> {
+    let mut rejects = Vec::new();
+    for (id, stage) in stages {
+        batch = stage.process(batch).await.map_err(|e| e.at(&*id))?;
+        rejects.extend(batch.rejects.drain(..).map(|reject| (id.clone(), reject)));
+    }
+    Ok((batch, rejects))
+}

@@ -1,0 +1,27 @@
+//! Runs pipelines: lanes, back-off, shutdown, progress. The only place that spawns or retries.
+//!
+//! Invariants
+//! - a lane is one loop, `next → stages → park rejects → commit`, and has one batch in flight;
+//! - the reaction to an error follows from its kind: [`Error::Unavailable`] rebuilds the lane from the last committed
+//!   position after a pause, everything else ends the pipeline;
+//! - a stopped lane has either committed its batch or will read it again.
+//!
+//! Deliberately absent: queues between stages, retries inside of components, supervision across processes (Kafka's
+//! consumer groups do that).
+
+mod backoff;
+mod fleet;
+mod lane;
+mod parking;
+mod pipeline;
+mod progress;
+mod report;
+mod signals;
+
+pub use fleet::{Ended, run_all};
+pub use lane::work_through;
+pub use parking::Parking;
+pub use pipeline::{Outcome, RunOptions, run};
+pub use progress::{PipelineProgress, Snapshot};
+pub use report::Report;
+pub use signals::listen;
