@@ -4,6 +4,7 @@ pub mod error;
 pub mod expr;
 pub mod pipeline;
 pub mod record;
+pub mod runner;
 pub mod sources;
 pub mod stage;
 pub mod stores;

@@ -33,7 +33,9 @@ pub async fn run_all(pipelines: Vec<Pipeline>, options: RunOptions, quiet: bool)
     let report = Report::start(running.iter().map(|(_, progress, _)| progress.clone()).collect(), quiet);
     let mut ended = Vec::with_capacity(running.len());
     for (pipeline, progress, task) in running {
-        let outcome = task.await.unwrap_or_else(|crash| Outcome::Failed(Error::Broken(format!("the pipeline ended by itself: {crash}"))));
+        let outcome = task
+            .await
+            .unwrap_or_else(|crash| Outcome::Failed(Error::Broken(format!("the pipeline ended by itself: {crash}"))));
         if let Outcome::Failed(error) = &outcome {
             tracing::error!(pipeline = &*pipeline, "stopped: {error}");
         }

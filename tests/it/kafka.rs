@@ -164,5 +164,8 @@ async fn a_message_of_20_megabytes_is_read_whole() {
 async fn an_unreachable_broker_pauses_and_says_where() {
     let mut source = source("127.0.0.1:1", "nowhere");
     let error = source.open(&lane(false)).await.unwrap_err();
-    assert!(matches!(&error, Error::Unavailable(text) if text.contains("127.0.0.1:1") && text.contains("nowhere")), "{error}");
+    assert!(
+        matches!(&error, Error::Unavailable(text) if text.contains("127.0.0.1:1") && text.contains("nowhere")),
+        "{error}"
+    );
 }

@@ -2,4 +2,8 @@
 //!
 //! Tests that need services read `HEADWATER_TEST_*` and say `skipped: …` when the variable is unset.
 
+// Helpers of tests are tests: they may fail loudly. Clippy's own exception covers only `#[test]` functions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
 mod diagnostics;
+mod kafka;
