@@ -7,6 +7,7 @@ pub mod record;
 pub mod runner;
 pub mod sources;
 pub mod stage;
+pub mod stages;
 pub mod stores;
 
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 use vrl::diagnostic::{Diagnostic, DiagnosticList, Note};
 
 use super::functions;
-use crate::pipeline::{Problem, Span, Spanned};
+use crate::pipeline::{Problem, Spanned};
 
 /// Every error of `found`, at its place in the file.
 pub(super) fn problems(source: &Spanned<String>, found: &DiagnosticList) -> Vec<Problem> {
@@ -20,7 +20,7 @@ fn problem(source: &Spanned<String>, found: &Diagnostic) -> Problem {
     }
     let (line, column) = line_column(&source.value, start);
     message.push_str(&format!(" (line {line}, column {column} of the expression)"));
-    let problem = locate(source, start, end).problem("expression.invalid", message);
+    let problem = source.part(start, end).problem("expression.invalid", message);
     match help(source, found, start) {
         Some(help) => problem.help(help),
         None => problem,
@@ -50,28 +50,6 @@ fn line_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
     (before.matches('\n').count() + 1, before.get(line_start..).unwrap_or_default().chars().count() + 1)
-}
-
-/// The place in the file of the bytes `start..end` of an expression. Exact where the expression stands in the file as
-/// it is, on one line, plain or in quotes; else the place of the whole expression.
-pub(super) fn locate(source: &Spanned<String>, start: usize, end: usize) -> Spanned<()> {
-    let text = &source.value;
-    let quotes = match (source.span.end.saturating_sub(source.span.start)).checked_sub(text.len()) {
-        Some(0) => 0,
-        Some(2) => 1,
-        _ => return source.with(()),
-    };
-    let before = match text.get(..start) {
-        Some(before) if !text.contains('\n') => before,
-        _ => return source.with(()),
-    };
-    let span = Span {
-        start: source.span.start + quotes + start,
-        end: source.span.start + quotes + end.clamp(start, text.len()),
-        line: source.span.line,
-        column: source.span.column + quotes + before.chars().count(),
-    };
-    Spanned { value: (), span, path: source.path.clone() }
 }
 
 /// Words that VRL uses to tell types; any other text after a function's name may be made of values.
@@ -119,20 +97,6 @@ fn types_only(reason: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_in_plain_and_quoted_scalars_are_exact() {
-        let mut source = Spanned {
-            value: "ä + b".to_string(),
-            span: Span { start: 10, end: 16, line: 2, column: 5 },
-            path: "/x".to_string(),
-        };
-        assert_eq!(locate(&source, 5, 6).span, Span { start: 15, end: 16, line: 2, column: 9 });
-        source.span.end = 18;
-        assert_eq!(locate(&source, 5, 6).span, Span { start: 16, end: 17, line: 2, column: 10 });
-        source.span.end = 30;
-        assert_eq!(locate(&source, 5, 6).span, source.span);
-    }
 
     #[test]
     fn only_types_and_places_are_left_of_an_error() {

@@ -67,7 +67,7 @@ impl Scope {
     fn unknown_name(&self, source: &Spanned<String>, name: &str) -> Problem {
         let known = || self.names.iter().map(|n| n.name.as_str());
         let start = source.value.find(&format!(".{name}")).map_or(0, |at| at + 1);
-        let place = super::errors::locate(source, start, start + name.len());
+        let place = source.part(start, start + name.len());
         let problem = place.problem("field.unknown", format!("there is no field `{name}` here"));
         match closest(name, known()) {
             Some(close) => problem.help(format!("did you mean `{close}`?")),

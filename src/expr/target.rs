@@ -19,12 +19,29 @@ impl Touched {
     pub fn by<'a>(expressions: impl IntoIterator<Item = &'a Expression>) -> Self {
         let mut touched = Touched::default();
         for path in expressions.into_iter().flat_map(|e| e.reads().iter().chain(e.writes())) {
-            match path.first() {
-                Some(name) => _ = touched.names.insert(name.clone()),
-                None => touched.all = true,
-            }
+            touched.add(path);
         }
         touched
+    }
+
+    /// The fields below `name` that `expressions` read; `None` when they do not touch `name`.
+    pub fn below<'a>(name: &str, expressions: impl IntoIterator<Item = &'a Expression>) -> Option<Self> {
+        let mut below = None;
+        for path in expressions.into_iter().flat_map(Expression::reads) {
+            match path.split_first() {
+                Some((first, rest)) if first == name => below.get_or_insert_with(Touched::default).add(rest),
+                Some(_) => {}
+                None => below.get_or_insert_with(Touched::default).all = true,
+            }
+        }
+        below
+    }
+
+    fn add(&mut self, path: &[String]) {
+        match path.first() {
+            Some(name) => _ = self.names.insert(name.clone()),
+            None => self.all = true,
+        }
     }
 
     /// Whether `name` is touched.

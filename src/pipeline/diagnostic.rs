@@ -45,6 +45,27 @@ impl<T> Spanned<T> {
     }
 }
 
+impl Spanned<String> {
+    /// The place of the bytes `start..end` of a text. Exact where the text stands in the file as it is, on one line,
+    /// plain or in quotes; else the place of the whole.
+    pub fn part(&self, start: usize, end: usize) -> Spanned<()> {
+        let text = &self.value;
+        let quote = match self.span.end.saturating_sub(self.span.start).checked_sub(text.len()) {
+            Some(0) => 0,
+            Some(2) => 1,
+            _ => return self.with(()),
+        };
+        let Some(before) = text.get(..start).filter(|_| !text.contains('\n')) else { return self.with(()) };
+        let span = Span {
+            start: self.span.start + quote + start,
+            end: self.span.start + quote + end.clamp(start, text.len()),
+            line: self.span.line,
+            column: self.span.column + quote + before.chars().count(),
+        };
+        Spanned { value: (), span, path: self.path.clone() }
+    }
+}
+
 /// One thing that is wrong with a pipeline file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
@@ -89,4 +110,23 @@ impl fmt::Display for Problem {
 pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |k: &&'a str| strsim::damerau_levenshtein(given, k) <= 1 + given.len().max(k.len()) / 4;
     known.into_iter().filter(near).min_by_key(|k| strsim::damerau_levenshtein(given, k))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_plain_and_quoted_scalars_are_exact() {
+        let mut source = Spanned {
+            value: "ä + b".to_string(),
+            span: Span { start: 10, end: 16, line: 2, column: 5 },
+            path: "/x".to_string(),
+        };
+        assert_eq!(source.part(5, 6).span, Span { start: 15, end: 16, line: 2, column: 9 });
+        source.span.end = 18;
+        assert_eq!(source.part(5, 6).span, Span { start: 16, end: 17, line: 2, column: 10 });
+        source.span.end = 30;
+        assert_eq!(source.part(5, 6).span, source.span);
+    }
 }

@@ -1,0 +1,7 @@
+//! Stages: what happens to records between a source and the sinks. One file (or folder) a component, named as in YAML.
+
+pub mod filter;
+pub mod map;
+
+#[cfg(test)]
+mod testing;
