@@ -16,6 +16,7 @@ mod parking;
 mod pipeline;
 mod progress;
 mod report;
+mod retry;
 mod signals;
 
 pub use fleet::{Ended, run_all};
@@ -24,4 +25,5 @@ pub use parking::Parking;
 pub use pipeline::{Outcome, RunOptions, run};
 pub use progress::{PipelineProgress, Snapshot};
 pub use report::Report;
+pub use retry::{Retried, retry};
 pub use signals::listen;

@@ -81,7 +81,12 @@ pub async fn run(pipeline: Arc<Pipeline>, options: RunOptions, progress: Arc<Pip
     }
 }
 
-fn lane_context(pipeline: &Pipeline, options: &RunOptions, lane: usize, shutdown: CancellationToken) -> LaneContext {
+pub(super) fn lane_context(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    lane: usize,
+    shutdown: CancellationToken,
+) -> LaneContext {
     LaneContext {
         pipeline: pipeline.name.clone(),
         lane,
@@ -160,13 +165,19 @@ async fn work_once(
 
 /// Sinks are opened first: when a target is away, the source is not joined, and Kafka gives its partitions to others.
 async fn open_lane(pipeline: &Pipeline, context: &LaneContext) -> Result<Lane> {
-    let (mut source, mut stages) = pipeline.build().map_err(|problems| {
-        Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
-    })?;
-    for (id, stage) in &mut stages {
+    let mut lane = build_lane(pipeline)?;
+    for (id, stage) in &mut lane.stages {
         stage.open(context).await.map_err(|e| e.at(&*id))?;
     }
-    source.open(context).await.map_err(|e| e.at("source"))?;
+    lane.source.open(context).await.map_err(|e| e.at("source"))?;
+    Ok(lane)
+}
+
+/// The components of a lane, not opened yet.
+pub(super) fn build_lane(pipeline: &Pipeline) -> Result<Lane> {
+    let (source, stages) = pipeline.build().map_err(|problems| {
+        Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
+    })?;
     Ok(Lane { source, stages })
 }
 
