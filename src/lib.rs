@@ -1,5 +1,6 @@
 //! Headwater: declarative pipelines from CDC topics to raw stores, categorized transactions and business documents.
 
+pub mod cdc;
 pub mod error;
 pub mod expr;
 pub mod pipeline;
