@@ -6,6 +6,7 @@ pub mod expr;
 pub mod pipeline;
 pub mod record;
 pub mod runner;
+pub mod sinks;
 pub mod sources;
 pub mod stage;
 pub mod stages;
