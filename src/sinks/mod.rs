@@ -2,3 +2,4 @@
 //! rejected; the records go on, so that a sink may stand in mid-chain.
 
 pub mod mongodb;
+pub mod sqlite;
