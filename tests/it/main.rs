@@ -7,4 +7,3 @@
 
 mod diagnostics;
 mod kafka;
-mod sinks;
