@@ -1,10 +1,12 @@
 //! Headwater: declarative pipelines from CDC topics to raw stores, categorized transactions and business documents.
 
+pub mod cdc;
 pub mod error;
 pub mod expr;
 pub mod pipeline;
 pub mod record;
 pub mod runner;
+pub mod sinks;
 pub mod sources;
 pub mod stage;
 pub mod stages;

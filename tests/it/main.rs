@@ -7,3 +7,4 @@
 
 mod diagnostics;
 mod kafka;
+mod sinks;

@@ -1,0 +1,375 @@
+//! One JSON value and a [`Form`] make one [`Value`].
+//!
+//! Invariants: text and JSON without escapes are slices of the message; numbers keep all their digits; what does not
+//! fit its form is a fault that names the expectation, never a silent 0 or null.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytestring::ByteString;
+use rustc_hash::FxHashSet;
+
+use super::form::{Base64, DecimalForm, Form};
+use super::json::{Cursor, MAX_DEPTH, Next, Number, Text, too_deep};
+use super::{Fault, Unavailable, structured, temporal};
+use crate::record::{Date, Decimal, Time, Timestamp, Value};
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Reads values out of one message.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The message's text; values are slices of it.
+    pub doc: &'a ByteString,
+    /// What stands for values that the source did not send.
+    pub unavailable: &'a Unavailable,
+}
+
+impl<'a> Reader<'a> {
+    /// Takes a column's value.
+    pub fn column(&self, cursor: &mut Cursor<'a>, form: &Form) -> Result<Value, Fault> {
+        let next = cursor.next()?;
+        match next {
+            Next::Text => {
+                let mut probe = *cursor;
+                if self.unavailable.is_text(probe.string()?.raw) {
+                    *cursor = probe;
+                    return Ok(Value::Unchanged);
+                }
+            }
+            Next::List | Next::Object => {
+                let mut probe = *cursor;
+                if self.is_unavailable(&mut probe, next)? {
+                    *cursor = probe;
+                    return Ok(Value::Unchanged);
+                }
+            }
+            _ => {}
+        }
+        self.value(cursor, form, 0)
+    }
+
+    /// Whether a list or an object is one of the placeholder's disguises; taken then.
+    fn is_unavailable(&self, cursor: &mut Cursor<'a>, next: Next) -> Result<bool, Fault> {
+        if next == Next::List {
+            if self.unavailable.may_be_codes(cursor.rest()) {
+                return Ok(self.unavailable.is_codes(cursor.skip()?));
+            }
+            let one = cursor.open_list()? && cursor.next()? == Next::Text && self.is_placeholder(cursor)?;
+            return Ok(one && !cursor.more_items()?);
+        }
+        let one = cursor.open_object()?
+            && self.unavailable.is_text(cursor.key()?.raw)
+            && cursor.next()? == Next::Text
+            && self.is_placeholder(cursor)?;
+        Ok(one && !cursor.more_fields()?)
+    }
+
+    fn is_placeholder(&self, cursor: &mut Cursor<'a>) -> Result<bool, Fault> {
+        Ok(self.unavailable.is_text(cursor.string()?.raw))
+    }
+
+    /// Takes a value at nesting `depth` within its column.
+    fn value(&self, cursor: &mut Cursor<'a>, form: &Form, depth: u32) -> Result<Value, Fault> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        let next = cursor.next()?;
+        if next == Next::Null {
+            cursor.null()?;
+            return Ok(Value::Null);
+        }
+        match (form, next) {
+            (Form::Any, _) => self.any(cursor, next, depth),
+            (Form::Bool | Form::Bits, Next::Bool) => cursor.bool().map(Value::Bool),
+            (Form::Bool, Next::Number) => bool_of(cursor.number()?),
+            (Form::Int, Next::Number) => int(cursor.number()?),
+            (Form::UInt, Next::Number) => unsigned(cursor.number()?),
+            (Form::Float, Next::Number) => float(cursor.number()?),
+            (Form::Decimal(_), Next::Number) => decimal(cursor.number()?.text),
+            (Form::Decimal(_), Next::Object) => variable_scale(cursor),
+            (Form::Date, Next::Number) => date(cursor.number()?),
+            (Form::Time { per_second }, Next::Number) => time(cursor.number()?, *per_second),
+            (Form::Timestamp { per_second }, Next::Number) => {
+                Ok(Value::Timestamp(timestamp(whole(cursor.number()?)?, *per_second)))
+            }
+            (Form::Json, Next::Text) => self.json(cursor.string()?),
+            (Form::Json, _) => Ok(Value::Json(self.doc.slice_ref(cursor.skip()?))),
+            (Form::Text, Next::Text) => self.text(cursor.string()?).map(Value::Text),
+            (_, Next::Text) => scalar_text(form, cursor.string()?),
+            (Form::List(of), Next::List) => self.list(cursor, of, depth),
+            (Form::Map(of), Next::Object) => self.map(cursor, of, depth),
+            (Form::Struct(fields), Next::Object) => self.fields(cursor, fields, depth),
+            (Form::Structured(calendar), Next::Object) => structured::value(cursor, *calendar),
+            _ => Err(mismatch(form, next)),
+        }
+    }
+
+    fn any(&self, cursor: &mut Cursor<'a>, next: Next, depth: u32) -> Result<Value, Fault> {
+        match next {
+            Next::Null => cursor.null().map(|_| Value::Null),
+            Next::Bool => cursor.bool().map(Value::Bool),
+            Next::Number => number(cursor.number()?),
+            Next::Text => self.text(cursor.string()?).map(Value::Text),
+            Next::List => self.list(cursor, &Form::Any, depth),
+            Next::Object => self.map(cursor, &Form::Any, depth),
+        }
+    }
+
+    /// The text as a slice of the message, or a copy with its escapes resolved.
+    pub fn text(&self, text: Text<'a>) -> Result<ByteString, Fault> {
+        match text.resolve()? {
+            Cow::Borrowed(slice) => Ok(self.doc.slice_ref(slice)),
+            Cow::Owned(copy) => Ok(copy.into()),
+        }
+    }
+
+    /// A string that holds JSON. One that does not (cut by a size limit, moved to object storage) stays text.
+    fn json(&self, text: Text<'a>) -> Result<Value, Fault> {
+        let text = self.text(text)?;
+        let mut inner = Cursor::new(&text);
+        let valid = inner.skip().is_ok() && inner.end().is_ok();
+        Ok(if valid { Value::Json(text) } else { Value::Text(text) })
+    }
+
+    fn list(&self, cursor: &mut Cursor<'a>, of: &Form, depth: u32) -> Result<Value, Fault> {
+        let mut items = Vec::new();
+        let mut more = cursor.open_list()?;
+        while more {
+            items.push(self.value(cursor, of, depth + 1)?);
+            more = cursor.more_items()?;
+        }
+        Ok(Value::List(items))
+    }
+
+    fn map(&self, cursor: &mut Cursor<'a>, of: &Form, depth: u32) -> Result<Value, Fault> {
+        let mut entries = Vec::new();
+        let mut names = FxHashSet::default();
+        let mut more = cursor.open_object()?;
+        while more {
+            let name = self.text(cursor.key()?)?;
+            if !names.insert(name.clone()) {
+                return Err(Fault::new("json.duplicate", "a name occurs twice in one object"));
+            }
+            entries.push((name, self.value(cursor, of, depth + 1)?));
+            more = cursor.more_fields()?;
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn fields(
+        &self,
+        cursor: &mut Cursor<'a>,
+        fields: &[(std::sync::Arc<str>, Form)],
+        depth: u32,
+    ) -> Result<Value, Fault> {
+        let mut entries: Vec<(ByteString, Value)> = Vec::with_capacity(fields.len());
+        let mut more = cursor.open_object()?;
+        while more {
+            let name = self.text(cursor.key()?)?;
+            if entries.iter().any(|(known, _)| *known == name) {
+                return Err(Fault::new("json.duplicate", "a name occurs twice in one object"));
+            }
+            let form = fields.iter().find(|(known, _)| **known == *name).map_or(&Form::Any, |(_, form)| form);
+            entries.push((name, self.value(cursor, form, depth + 1)?));
+            more = cursor.more_fields()?;
+        }
+        Ok(Value::Map(entries))
+    }
+}
+
+#[cold]
+fn mismatch(form: &Form, next: Next) -> Fault {
+    Fault::new("column.type", format!("expected {}, found {}", form.expectation(), next.name()))
+}
+
+#[cold]
+fn unreadable(form: &Form) -> Fault {
+    Fault::new("column.type", format!("expected {}, found another string", form.expectation()))
+}
+
+/// Strings in columns that are not text.
+fn scalar_text(form: &Form, text: Text<'_>) -> Result<Value, Fault> {
+    let raw = &*text.resolve()?;
+    let value = match form {
+        Form::Bytes | Form::Bits => from_base64(raw).map(|bytes| Value::Bytes(bytes.into())),
+        Form::Decimal(form) => return decimal_text(raw, *form),
+        Form::UInt => from_base64(raw).and_then(|bytes| Decimal::from_be_bytes(&bytes, 0)).and_then(as_unsigned),
+        Form::Float => special_float(raw).map(Value::Float),
+        Form::Date => temporal::date(raw).map(Value::Date),
+        Form::Time { .. } => temporal::time(raw).map(Value::Time),
+        Form::Timestamp { .. } => temporal::timestamp(raw).map(|(at, _)| Value::Timestamp(at)),
+        Form::TimestampTz => temporal::timestamp(raw).filter(|(_, zoned)| *zoned).map(|(at, _)| Value::TimestampTz(at)),
+        _ => return Err(mismatch(form, Next::Text)),
+    };
+    value.ok_or_else(|| unreadable(form))
+}
+
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
+}
+
+/// A number of which nothing is known. It stays a double when that loses nothing, else it becomes a decimal.
+fn number(number: Number<'_>) -> Result<Value, Fault> {
+    if number.integral {
+        if let Ok(int) = number.text.parse::<i64>() {
+            return Ok(Value::Int(int));
+        }
+        if let Ok(unsigned) = number.text.parse::<u64>() {
+            return Ok(Value::uint(unsigned));
+        }
+    } else if let Some(float) = exact_float(number.text) {
+        return Ok(Value::Float(float));
+    }
+    decimal(number.text)
+}
+
+/// The double whose shortest decimal form is the same number as `text`. Up to 15 digits every decimal of ordinary size
+/// survives the way through a double (`DBL_DIG`).
+fn exact_float(text: &str) -> Option<f64> {
+    let float: f64 = text.parse().ok()?;
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let ordinary = float == 0.0 || (1e-290..1e290).contains(&float.abs());
+    if ordinary && digits <= 15 {
+        return Some(float);
+    }
+    let same = || text.parse::<Decimal>().ok() == float.to_string().parse().ok();
+    (ordinary && same()).then_some(float)
+}
+
+fn bool_of(number: Number<'_>) -> Result<Value, Fault> {
+    match number.text {
+        "0" => Ok(Value::Bool(false)),
+        "1" => Ok(Value::Bool(true)),
+        _ => Err(Fault::new("column.type", "expected true, false, 0 or 1, found another number")),
+    }
+}
+
+fn whole(number: Number<'_>) -> Result<i64, Fault> {
+    number.text.parse().map_err(|_| Fault::new("column.type", "expected an integer of 64 bits, found another number"))
+}
+
+fn int(number: Number<'_>) -> Result<Value, Fault> {
+    whole(number).map(Value::Int)
+}
+
+/// `bigint.unsigned.handling.mode=long` lets big values wrap into the negative.
+fn unsigned(number: Number<'_>) -> Result<Value, Fault> {
+    match number.text.parse::<u64>() {
+        Ok(n) => Ok(Value::uint(n)),
+        Err(_) => whole(number).map(|n| Value::uint(n.cast_unsigned())),
+    }
+}
+
+fn as_unsigned(decimal: Decimal) -> Option<Value> {
+    decimal.to_string().parse().ok().map(Value::uint)
+}
+
+fn float(number: Number<'_>) -> Result<Value, Fault> {
+    match number.text.parse::<f64>() {
+        Ok(float) if float.is_finite() => Ok(Value::Float(float)),
+        _ => Err(Fault::new("column.range", "expected a double, found a number beyond its range")),
+    }
+}
+
+fn special_float(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+fn decimal(text: &str) -> Result<Value, Fault> {
+    text.parse().map(Value::Decimal).map_err(|e| Fault::new("column.type", format!("expected a decimal: {e}")))
+}
+
+fn decimal_text(text: &str, form: DecimalForm) -> Result<Value, Fault> {
+    let plain = || decimal(text);
+    match (form.strings, form.scale) {
+        (Base64::Never, _) | (Base64::Unless, None) => return plain(),
+        (Base64::Unless, _) if is_plainly_text(text) => return plain(),
+        _ => {}
+    }
+    let Some(scale) = form.scale else {
+        return Err(Fault::new("schema.decimal", "the embedded schema has a Decimal without a scale"));
+    };
+    let mut buffer = [0u8; 64];
+    let decoded = match STANDARD.decode_slice(text, &mut buffer) {
+        Ok(length) => Decimal::from_be_bytes(buffer.get(..length).unwrap_or_default(), i64::from(scale)),
+        Err(_) => from_base64(text).and_then(|bytes| Decimal::from_be_bytes(&bytes, i64::from(scale))),
+    };
+    let fits = |d: &Decimal| form.precision.is_none_or(|p| d.digits() <= u64::from(p));
+    match decoded {
+        Some(decimal) if fits(&decimal) => Ok(Value::Decimal(decimal)),
+        _ if form.strings == Base64::Unless => match text.parse::<Decimal>() {
+            Ok(decimal) if fits(&decimal) => Ok(Value::Decimal(decimal)),
+            _ => Err(unreadable(&Form::Decimal(form))),
+        },
+        _ => Err(unreadable(&Form::Decimal(form))),
+    }
+}
+
+/// Whether a string can only be a plain number: base64 has neither a point nor a leading minus.
+fn is_plainly_text(text: &str) -> bool {
+    let special = ["NaN", "NAN", "POSITIVE_INFINITY", "NEGATIVE_INFINITY", "Infinity"];
+    text.starts_with('-') || text.contains('.') || special.contains(&text)
+}
+
+/// `{"scale": 4, "value": "AYr3"}`
+fn variable_scale(cursor: &mut Cursor<'_>) -> Result<Value, Fault> {
+    let expected = || Fault::new("column.type", "expected a decimal as {scale, value} with base64 digits");
+    let (mut scale, mut digits) = (None, None);
+    let mut more = cursor.open_object()?;
+    while more {
+        match cursor.key()?.raw {
+            "scale" => scale = Some(whole(cursor.number()?)?),
+            "value" => digits = from_base64(&cursor.string()?.resolve()?),
+            _ => return Err(expected()),
+        }
+        more = cursor.more_fields()?;
+    }
+    let decimal = scale.zip(digits).and_then(|(scale, digits)| Decimal::from_be_bytes(&digits, scale));
+    decimal.map(Value::Decimal).ok_or_else(expected)
+}
+
+/// Days; infinite dates leak as days beyond the range.
+fn date(number: Number<'_>) -> Result<Value, Fault> {
+    let days = whole(number)?;
+    let date = i32::try_from(days).map(|days| Date { days });
+    Ok(Value::Date(date.unwrap_or(if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY })))
+}
+
+fn time(number: Number<'_>, per_second: i64) -> Result<Value, Fault> {
+    let beyond = || Fault::new("column.range", "expected a count of time units, found a number beyond 292 years");
+    let count = match number.text.parse::<i64>() {
+        Ok(count) => count,
+        // Oracle's intervals arrive as doubles.
+        Err(_) => match number.text.parse::<f64>() {
+            Ok(count) if count.fract() == 0.0 && count.abs() < 9e15 => count as i64,
+            _ => return Err(beyond()),
+        },
+    };
+    Time::from_units(count, per_second).map(Value::Time).ok_or_else(beyond)
+}
+
+/// PostgreSQL's infinities are the extremes of its driver, in milliseconds, in the unit of the column; in nanoseconds
+/// they saturate.
+pub fn timestamp(count: i64, per_second: i64) -> Timestamp {
+    const INFINITY_MS: i64 = 9_223_372_036_825_200;
+    const NEG_INFINITY_MS: i64 = -9_223_372_036_832_400;
+    match (per_second, count) {
+        (1_000, INFINITY_MS) | (1_000_000_000, i64::MAX) => Timestamp::INFINITY,
+        (1_000, NEG_INFINITY_MS) | (1_000_000_000, i64::MIN) => Timestamp::NEG_INFINITY,
+        (1_000_000, us) if us == INFINITY_MS * 1_000 => Timestamp::INFINITY,
+        (1_000_000, us) if us == NEG_INFINITY_MS * 1_000 => Timestamp::NEG_INFINITY,
+        _ => Timestamp::from_units(count, per_second),
+    }
+}

@@ -1,0 +1,154 @@
+//! Kafka Connect schemas as the JSON converter embeds them, and what their semantic types mean.
+//!
+//! Types: “Debezium connector for PostgreSQL/MySQL/…, Data type mappings”; Kafka Connect's `Schema` and logical types.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::Fault;
+use super::form::{Base64, Calendar, DecimalForm, Form};
+use crate::record::Kind;
+
+/// A Connect schema.
+#[derive(Debug, Deserialize)]
+pub struct Schema {
+    #[serde(rename = "type")]
+    primitive: String,
+    /// The semantic type, or the struct's name.
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    parameters: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    fields: Vec<Schema>,
+    #[serde(default)]
+    items: Option<Box<Schema>>,
+    #[serde(default)]
+    keys: Option<Box<Schema>>,
+    #[serde(default)]
+    values: Option<Box<Schema>>,
+    #[serde(default)]
+    field: Option<String>,
+}
+
+/// A column as a schema tells it.
+pub struct Typed {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How its values look.
+    pub form: Form,
+    /// What they are.
+    pub kind: Kind,
+}
+
+impl Schema {
+    /// Reads a schema; `None` for `null`.
+    pub fn parse(json: &str) -> Result<Option<Schema>, Fault> {
+        serde_json::from_str(json)
+            .map_err(|e| Fault::new("schema.syntax", format!("the embedded schema is not a Kafka Connect schema: {e}")))
+    }
+
+    /// The field called `name`.
+    pub fn field(&self, name: &str) -> Option<&Schema> {
+        self.fields.iter().find(|f| f.field.as_deref() == Some(name))
+    }
+
+    /// Whether it has the fields of a Debezium envelope.
+    pub fn is_envelope(&self) -> bool {
+        self.field("op").is_some() && self.field("source").is_some()
+    }
+
+    /// The columns, if this is a struct.
+    pub fn columns(&self) -> Vec<Typed> {
+        let typed = |f: &Schema| {
+            let (form, kind) = f.form();
+            f.field.as_deref().map(|name| Typed { name: name.into(), form, kind })
+        };
+        self.fields.iter().filter_map(typed).collect()
+    }
+
+    /// How values of this schema look in JSON, and what they are.
+    pub fn form(&self) -> (Form, Kind) {
+        if let Some(semantic) = self.name.as_deref().and_then(|name| self.semantic(name)) {
+            return semantic;
+        }
+        match self.primitive.as_str() {
+            "int8" | "int16" | "int32" | "int64" => (Form::Int, Kind::Int64),
+            "float" | "double" | "float32" | "float64" => (Form::Float, Kind::Float64),
+            "boolean" => (Form::Bool, Kind::Bool),
+            "string" => (Form::Text, Kind::Text),
+            "bytes" => (Form::Bytes, Kind::Bytes),
+            "array" => {
+                let (form, kind) = self.items.as_ref().map_or((Form::Any, Kind::Any), |items| items.form());
+                (Form::List(Box::new(form)), Kind::List(Box::new(kind)))
+            }
+            "map" => {
+                let form = self.values.as_ref().map_or(Form::Any, |values| values.form().0);
+                match self.keys.as_ref().filter(|keys| keys.primitive != "string") {
+                    None => (Form::Map(Box::new(form)), Kind::Map),
+                    Some(_) => (Form::Any, Kind::List(Box::new(Kind::List(Box::new(Kind::Any))))),
+                }
+            }
+            "struct" => {
+                let fields: Vec<_> = self.columns().into_iter().map(|c| (c.name, c.form)).collect();
+                (Form::Struct(fields.into()), Kind::Map)
+            }
+            _ => (Form::Any, Kind::Any),
+        }
+    }
+
+    fn parameter<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.parameters.as_ref()?.get(name)?.parse().ok()
+    }
+
+    fn semantic(&self, name: &str) -> Option<(Form, Kind)> {
+        let (millis, micros, nanos) = (1_000, 1_000_000, 1_000_000_000);
+        let time = |per_second, digits| (Form::Time { per_second }, Kind::Time(digits));
+        let timestamp = |per_second, digits| (Form::Timestamp { per_second }, Kind::Timestamp(digits));
+        Some(match name {
+            "org.apache.kafka.connect.data.Decimal" => {
+                let (scale, precision) = (self.parameter("scale"), self.parameter("connect.decimal.precision"));
+                // The precision is told, not enforced: some producers write it wrong.
+                (
+                    Form::Decimal(DecimalForm { scale, precision: None, strings: Base64::Always }),
+                    Kind::Decimal { precision, scale },
+                )
+            }
+            "io.debezium.data.VariableScaleDecimal" => (
+                Form::Decimal(DecimalForm { scale: None, precision: None, strings: Base64::Always }),
+                Kind::Decimal { precision: None, scale: None },
+            ),
+            "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" | "io.debezium.time.IsoDate" => {
+                (Form::Date, Kind::Date)
+            }
+            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => time(millis, 3),
+            "io.debezium.time.MicroTime" | "io.debezium.time.IsoTime" => time(micros, 6),
+            "io.debezium.time.NanoTime" => time(nanos, 9),
+            "io.debezium.time.MicroDuration" => time(micros, 6),
+            "io.debezium.time.NanoDuration" => time(nanos, 9),
+            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => timestamp(millis, 3),
+            "io.debezium.time.MicroTimestamp" | "io.debezium.time.IsoTimestamp" => timestamp(micros, 6),
+            "io.debezium.time.NanoTimestamp" => timestamp(nanos, 9),
+            "io.debezium.time.ZonedTimestamp" => (Form::TimestampTz, Kind::TimestampTz(9)),
+            "io.debezium.time.Interval" => (Form::Text, Kind::Interval),
+            "io.debezium.data.Json" => (Form::Json, Kind::Json),
+            "io.debezium.data.Uuid" => (Form::Text, Kind::Uuid),
+            "io.debezium.data.Bits" => (Form::Bits, Kind::Bits),
+            _ => return self.structured(name),
+        })
+    }
+
+    fn structured(&self, name: &str) -> Option<(Form, Kind)> {
+        let name = name.strip_prefix("io.debezium.time.Structured").filter(|_| self.primitive == "struct")?;
+        let (calendar, kind) = match name {
+            "Date" => (Calendar::Date, Kind::Date),
+            "Time" => (Calendar::Time, Kind::Time(9)),
+            "Timestamp" => (Calendar::Timestamp, Kind::Timestamp(9)),
+            "ZonedTimestamp" => (Calendar::TimestampTz, Kind::TimestampTz(9)),
+            _ => return None,
+        };
+        Some((Form::Structured(calendar), kind))
+    }
+}

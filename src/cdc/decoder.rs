@@ -1,0 +1,163 @@
+//! From messages to events: what a lane's decoder is told, what it gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::form::{Base64, DeclaredColumn};
+use super::topic::Topics;
+use super::{Fault, Unavailable, envelope};
+use crate::record::{Message, Op, Record, Row};
+
+/// How tables are called in the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// By the table's own name.
+    #[default]
+    Table,
+    /// `schema.table`, or `database.table` where there are no schemas.
+    Qualified,
+}
+
+/// The key of a declared table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DeclaredKey {
+    /// Whatever the messages' keys say.
+    #[default]
+    FromMessage,
+    /// These columns, from the message's key, or from the row when the key does not have them.
+    Columns(Vec<Arc<str>>),
+    /// The table has no key: its rows are a multiset.
+    None,
+}
+
+/// What a pipeline declares about a table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeclaredTable {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its key.
+    pub key: DeclaredKey,
+    /// Columns and their kinds.
+    pub columns: Vec<DeclaredColumn>,
+}
+
+/// What a decoder is told.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// How tables are called.
+    pub names: Names,
+    /// Declared tables by name.
+    pub tables: BTreeMap<String, Arc<DeclaredTable>>,
+    /// Whether strings in declared decimal columns are base64.
+    pub decimals: Base64,
+    /// The placeholder of values that were not sent.
+    pub unavailable: Unavailable,
+    /// Whether `before` is read where nothing needs it.
+    pub keep_before: bool,
+    /// The table that signals to the connector are written to; its rows are no data.
+    pub signal_table: Option<String>,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq)]
+// Almost every event is a change: boxing it would cost an allocation for each.
+#[allow(clippy::large_enum_variant)]
+pub enum Event {
+    /// A row changed.
+    Change(Record),
+    /// Something else happened.
+    Control(Control),
+}
+
+/// Events that are not changes of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Control {
+    /// A tombstone right after its delete: it says nothing new.
+    Tombstone,
+    /// The source is alive, at this time of the connector's clock.
+    Heartbeat {
+        /// Milliseconds since 1970.
+        ts_ms: Option<i64>,
+    },
+    /// A transaction of the source begins or ends.
+    Transaction {
+        /// Whether it ends.
+        end: bool,
+        /// Its identity, without the LSN that PostgreSQL's connector appends.
+        id: String,
+        /// At the end: how many events it has.
+        event_count: Option<u64>,
+        /// At the end: how many events each table has.
+        collections: Vec<(String, u64)>,
+    },
+    /// The structure of a table changed.
+    SchemaChange,
+    /// The connector tells of its own progress (snapshots started, completed, …).
+    Notification {
+        /// `Initial Snapshot`, `Incremental Snapshot`, …
+        aggregate: String,
+        /// `STARTED`, `COMPLETED`, …
+        kind: String,
+        /// Details.
+        details: Vec<(String, String)>,
+    },
+    /// A logical decoding message (`pg_logical_emit_message`).
+    Message {
+        /// What its writer called it.
+        prefix: String,
+        /// Its bytes.
+        content: Bytes,
+    },
+    /// A row of the connector's signal table.
+    Signal,
+}
+
+/// Decodes the messages of one lane.
+pub struct Decoder {
+    pub(super) config: Config,
+    pub(super) topics: Topics,
+    pub(super) keyless: Row,
+    last_delete: Option<(Arc<str>, i32, i64, Bytes)>,
+}
+
+impl Decoder {
+    /// A decoder that has seen nothing yet.
+    pub fn new(config: Config) -> Self {
+        Decoder { config, topics: Topics::default(), keyless: Row::empty(), last_delete: None }
+    }
+
+    /// What `message` says. `origin` is its index in the batch.
+    pub fn decode(&mut self, message: &Message, origin: u32) -> Result<Event, Fault> {
+        if self.repeats_delete(message) {
+            return Ok(Event::Control(Control::Tombstone));
+        }
+        let event = envelope::decode(self, message, origin)?;
+        if let (Event::Change(record), Some(key), Some(_)) = (&event, &message.key, &message.value)
+            && record.op == Op::Delete
+        {
+            self.last_delete = Some((message.topic.clone(), message.partition, message.offset, key.clone()));
+        }
+        Ok(event)
+    }
+
+    /// The table that events of this topic are about, if there was one only.
+    pub fn table_of(&mut self, message: &Message) -> Option<&str> {
+        match self.topics.get(&message.topic).tables.as_slice() {
+            [table] => Some(&table.name),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the tombstone that follows a delete which was just decoded.
+    fn repeats_delete(&mut self, message: &Message) -> bool {
+        let Some((topic, partition, offset, key)) = self.last_delete.take_if(|_| message.value.is_none()) else {
+            return false;
+        };
+        topic == message.topic
+            && partition == message.partition
+            && offset.checked_add(1) == Some(message.offset)
+            && Some(&key) == message.key.as_ref()
+    }
+}

@@ -1,0 +1,39 @@
+//! Change events: the bytes of a message become records. Pure functions and caches, no I/O.
+//!
+//! The way of a message: [`Decoder::decode`] → its reader (an envelope: `debezium.rs`, …) finds table, operation and
+//! the place of the row → [`Layout`] turns the row into values → a [`Record`](crate::record::Record), a control event,
+//! or a [`Fault`] that says why not.
+//!
+//! Invariants
+//! - whatever the bytes, a reader answers: no panic, bounded depth, memory in proportion to the message;
+//! - a column that is absent, null, or unchanged stays those three things;
+//! - faults name places and expectations, never values.
+//!
+//! Deliberately absent: merging (unchanged values are filled in by the raw store), ordering, any state about rows.
+
+mod column;
+mod connect;
+mod debezium;
+mod decoder;
+mod envelope;
+mod fault;
+mod form;
+mod json;
+mod key;
+mod layout;
+mod payload;
+mod placeholder;
+mod signal;
+mod source;
+mod structured;
+mod temporal;
+mod topic;
+
+pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Names};
+pub use fault::Fault;
+pub use form::{Base64, DeclaredColumn};
+pub use layout::Layout;
+pub use placeholder::Unavailable;
+
+#[cfg(test)]
+mod tests;

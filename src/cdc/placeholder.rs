@@ -1,0 +1,97 @@
+//! The text that Debezium puts where the source did not send a value (PostgreSQL's unchanged TOAST, Oracle's LOB), in
+//! all the disguises that a column's type forces on it. It means: keep what is stored.
+//!
+//! Text, JSON, XML and enums carry the text itself; `bytea` its base64; arrays of text a list of it; arrays of numbers
+//! or dates its character codes; `hstore` a map from it to itself; `uuid[]` a list with its name-based UUID. Builds
+//! before 1.0 wrote the Java object's address instead.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Debezium's default.
+const DEFAULT_TEXT: &str = "__debezium_unavailable_value";
+/// `UUID.nameUUIDFromBytes` of the default.
+const DEFAULT_UUID: &str = "b68a35a7-17ad-35b3-af2a-ae46edb4545a";
+
+/// The placeholder (`unavailable.value.placeholder` of the connector) and its disguises.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unavailable {
+    text: String,
+    base64: String,
+    codes: String,
+}
+
+impl Default for Unavailable {
+    fn default() -> Self {
+        Unavailable::new(DEFAULT_TEXT)
+    }
+}
+
+impl Unavailable {
+    /// A placeholder as the connector is told it: text, or `hex:` and bytes.
+    pub fn new(setting: &str) -> Self {
+        let bytes = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.as_bytes().to_vec());
+        let codes: Vec<_> = bytes.iter().map(u8::to_string).collect();
+        Unavailable {
+            base64: STANDARD.encode(&bytes),
+            codes: format!("[{}]", codes.join(",")),
+            text: String::from_utf8(bytes).unwrap_or_default(),
+        }
+    }
+
+    /// Whether a string is the placeholder, as text, base64 or name-based UUID (of the default only).
+    pub fn is_text(&self, raw: &str) -> bool {
+        if raw.len() < 20 && raw.len() != self.text.len() && raw.len() != self.base64.len() {
+            return false;
+        }
+        (!raw.is_empty() && (raw == self.text || raw == self.base64)) || raw == DEFAULT_UUID || is_java_object(raw)
+    }
+
+    /// Whether the text of a JSON list is the placeholder's character codes.
+    pub fn is_codes(&self, list: &str) -> bool {
+        let mut codes = self.codes.bytes();
+        list.bytes().filter(|b| !b.is_ascii_whitespace()).all(|b| codes.next() == Some(b)) && codes.next().is_none()
+    }
+
+    /// Whether a JSON list may be the placeholder's codes: it begins like them. Cheap.
+    pub fn may_be_codes(&self, list: &str) -> bool {
+        list.as_bytes().get(..3) == self.codes.as_bytes().get(..3)
+    }
+}
+
+/// `java.lang.Object@2c5e36a7`
+fn is_java_object(raw: &str) -> bool {
+    let hex = |h: &str| (1..=8).contains(&h.len()) && h.bytes().all(|b| b.is_ascii_hexdigit());
+    raw.strip_prefix("java.lang.Object@").is_some_and(hex)
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits = digits.filter(|d| d.len().is_multiple_of(2))?;
+    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_disguise_is_seen() {
+        let unavailable = Unavailable::default();
+        for raw in [
+            "__debezium_unavailable_value",
+            "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==",
+            "b68a35a7-17ad-35b3-af2a-ae46edb4545a",
+            "java.lang.Object@2c5e36a7",
+        ] {
+            assert!(unavailable.is_text(raw), "{raw}");
+        }
+        let codes =
+            "[95, 95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]";
+        assert!(unavailable.may_be_codes(codes) && unavailable.is_codes(codes));
+        assert!(!unavailable.is_codes("[95,95,100]"));
+        assert!(!unavailable.is_text("__debezium_unavailable_values"));
+        assert!(!unavailable.is_text(""));
+        assert!(Unavailable::new("hex:6e2f61").is_text("n/a"));
+    }
+}

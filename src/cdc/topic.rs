@@ -1,0 +1,182 @@
+//! What a lane has learned about a topic: embedded schemas, tables, the shapes of their rows and keys.
+//!
+//! Everything here is a cache: losing it costs time, never a different answer. All of it is bounded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::Fault;
+use super::connect::Schema;
+use super::decoder::{Config, DeclaredTable, Names};
+use super::layout::Layouts;
+use super::source::Source;
+use crate::record::TableSchema;
+
+/// How many schemas and tables of one topic, and how many topics, are remembered.
+const SCHEMAS: usize = 16;
+const TABLES: usize = 256;
+const TOPICS: usize = 4_096;
+
+/// All topics of a lane.
+#[derive(Default)]
+pub struct Topics {
+    by_name: FxHashMap<Arc<str>, Topic>,
+}
+
+/// One topic.
+#[derive(Default)]
+pub struct Topic {
+    /// Schemas embedded in values.
+    pub values: Schemas,
+    /// Schemas embedded in keys.
+    pub keys: Schemas,
+    /// Tables whose events it carries.
+    pub tables: Vec<Table>,
+    /// Index of the table of the last event.
+    pub last: usize,
+}
+
+/// A table as its events describe it.
+pub struct Table {
+    identity: [Box<str>; 5],
+    /// The name that pipelines use.
+    pub name: Arc<str>,
+    /// Fingerprint of the source.
+    pub incarnation: u32,
+    /// What the pipeline declares about it.
+    pub declared: Option<Arc<DeclaredTable>>,
+    /// Rows without an embedded schema.
+    pub rows: Layouts,
+    /// Keys without an embedded schema.
+    pub keys: Layouts,
+    /// The declared key columns, as a schema, once a key was taken from a row.
+    pub key_schema: Option<Arc<TableSchema>>,
+}
+
+impl Topics {
+    /// The topic called `name`.
+    pub fn get(&mut self, name: &Arc<str>) -> &mut Topic {
+        if self.by_name.len() >= TOPICS && !self.by_name.contains_key(name) {
+            self.by_name.clear();
+        }
+        self.by_name.entry(name.clone()).or_default()
+    }
+}
+
+impl Topic {
+    /// The table that `source` names, remembered as the last one.
+    pub fn table(&mut self, config: &Config, source: &Source<'_>, topic: &str) -> Result<usize, Fault> {
+        let Some(table) = source.table else {
+            return Ok(self.table_of(config, topic));
+        };
+        let identity = [source.connector, source.name, source.db, source.schema, table.raw];
+        let same = |t: &Table| t.identity.iter().map(|part| &**part).eq(identity);
+        if self.tables.get(self.last).is_some_and(same) {
+            return Ok(self.last);
+        }
+        let at = self.tables.iter().position(same);
+        self.last = match at {
+            Some(at) => at,
+            None => {
+                let table = &*table.resolve()?;
+                let name = match (config.names, source.schema, source.db) {
+                    (Names::Table, ..) | (_, "", "") => table.to_string(),
+                    (Names::Qualified, "", db) => format!("{db}.{table}"),
+                    (Names::Qualified, schema, _) => format!("{schema}.{table}"),
+                };
+                self.add(Table::new(config, identity.map(Box::from), &name, source.incarnation()))
+            }
+        };
+        Ok(self.last)
+    }
+
+    /// The table of events that do not name it: the topic's last one, else the one that `topic` is called after.
+    pub fn table_of(&mut self, config: &Config, topic: &str) -> usize {
+        if self.last >= self.tables.len() {
+            let mut parts = topic.rsplit('.');
+            let table = parts.next().unwrap_or(topic);
+            let name = match (config.names, parts.next()) {
+                (Names::Qualified, Some(schema)) => format!("{schema}.{table}"),
+                _ => table.to_string(),
+            };
+            self.last = self.add(Table::new(config, Default::default(), &name, 0));
+        }
+        self.last
+    }
+
+    fn add(&mut self, table: Table) -> usize {
+        if self.tables.len() >= TABLES {
+            self.tables.clear();
+        }
+        self.tables.push(table);
+        self.tables.len() - 1
+    }
+}
+
+impl Table {
+    fn new(config: &Config, identity: [Box<str>; 5], name: &str, incarnation: u32) -> Self {
+        let declared = config.tables.get(name).cloned();
+        let columns = declared.iter().flat_map(|table| &table.columns);
+        let rows = Layouts::new(
+            columns.map(|column| (column.name.clone(), column.form(config.decimals), column.kind.clone())),
+        );
+        let keys = rows.of_same_columns();
+        let name = declared.as_ref().map_or_else(|| name.into(), |table| table.name.clone());
+        Table { identity, name, incarnation, declared, rows, keys, key_schema: None }
+    }
+}
+
+/// Schemas that precede payloads, by the bytes that they are written in.
+#[derive(Default)]
+pub struct Schemas {
+    known: Vec<Embedded>,
+    last: usize,
+}
+
+/// One embedded schema: the bytes from the message's start to its payload, and what they mean.
+pub struct Embedded {
+    prefix: Bytes,
+    /// Rows of this schema.
+    pub rows: Layouts,
+    /// Keys without a schema of their own, whose columns this schema tells.
+    pub keys: Layouts,
+}
+
+impl Schemas {
+    /// The schema that `message` begins with, and where its payload begins.
+    pub fn find(&mut self, message: &[u8]) -> Option<(usize, usize)> {
+        let fits = |e: &Embedded| message.starts_with(&e.prefix);
+        if !self.known.get(self.last).is_some_and(fits) {
+            self.last = self.known.iter().position(fits)?;
+        }
+        self.known.get(self.last).map(|e| (self.last, e.prefix.len()))
+    }
+
+    /// The schema last seen.
+    pub fn last(&mut self) -> Option<&mut Embedded> {
+        self.known.get_mut(self.last)
+    }
+
+    /// The schema at `index`.
+    pub fn get(&mut self, index: usize) -> Option<&mut Embedded> {
+        self.known.get_mut(index)
+    }
+
+    /// Remembers a schema; an empty `prefix` never fits another message again.
+    pub fn add(&mut self, prefix: Bytes, schema: &Schema) -> usize {
+        let row = schema.field("after").or_else(|| schema.field("before")).filter(|_| schema.is_envelope());
+        let row = row.or_else(|| schema.field("after")).unwrap_or(schema);
+        let rows = Layouts::new(row.columns().into_iter().map(|c| (c.name, c.form, c.kind)));
+        let keys = rows.of_same_columns();
+        if self.known.len() >= SCHEMAS {
+            self.known.remove(0);
+        }
+        // A copy: a slice would keep the whole batch of messages alive.
+        let prefix = Bytes::copy_from_slice(&prefix);
+        self.known.push(Embedded { prefix, rows, keys });
+        self.last = self.known.len() - 1;
+        self.last
+    }
+}

@@ -1,0 +1,292 @@
+//! `mongodb`: one document for each key, guarded by version, readable at any moment as if there were no pipeline.
+//!
+//! ```yaml
+//! - mongodb:
+//!     uri: "${MONGODB_URI}"        # TLS, authentication, replica set: all in the URI
+//!     database: spending
+//!     collection: transactions     # default: the record's table name
+//!     collections: { tx: transactions }   # instead, when several tables arrive
+//!     timestamps: auto             # auto | text | date
+//!     decimals: decimal128         # decimal128 | text
+//!     tombstones: { keep: 30d }    # longer than any writer may sleep and any backup may be old
+//!     timeout: 60s                 # a command's; then the lane backs off
+//!     write: auto                  # auto | insert | probe | guarded: see below
+//! ```
+//!
+//! # Documents
+//! `{_id, …the row's fields…, _headwater: {v: version, as_of: time of the causing change}}`. A key of one column is the
+//! `_id` itself, a composite one a sub-document in key order. Names may hold dots and dollars as MongoDB 5 allows.
+//!
+//! | value | BSON | unless |
+//! |---|---|---|
+//! | null | null | |
+//! | unchanged | – | rejected `value.unchanged`: a `raw` stage fills it in |
+//! | bool, int64 | bool, int64 (never int32: a field has one type) | |
+//! | uint64 above 2^63-1 | decimal128 | |
+//! | float64 | double, NaN and infinities too | |
+//! | decimal | decimal128 with its trailing zeros, NaN and infinities too | wider than 34 digits: rejected `value.decimal_too_wide`; `decimals: text` stores all as text |
+//! | text, JSON, UUID, interval | text | |
+//! | bytes, bits | binary, subtype 0 | |
+//! | date | text `YYYY-MM-DD` | |
+//! | time(p) | text `HH:MM:SS`, p fraction digits | |
+//! | timestamp(p) | text `YYYY-MM-DDTHH:MM:SS`, p fraction digits, no zone: as a BSON date it would claim to be UTC | |
+//! | timestamptz(p ≤ 3) | date | an infinity: rejected `value.not_a_date` |
+//! | timestamptz(p > 3) | text as above with `Z`: a BSON date would cut it | `timestamps: date` cuts, `timestamps: text` makes all text |
+//! | SQL's infinite dates and timestamps | `infinity`, `-infinity`: in text order they stand last and first | |
+//! | list, map | array, document | deeper than 150: rejected `document.too_deep` |
+//!
+//! Where a column's kind is not known, times have nine fraction digits. One field so has one type, and texts sort.
+//!
+//! # How a batch is written
+//! The batch is folded by key. Then, with prices in CPU-seconds of mongod 6 for a million (`benches/mongodb.rs`):
+//! 1. Rows that the source calls created or read are inserted without asking (8) once two batches in a row met none of
+//!    them in the target: the initial load. For all others the versions in the target are read in one `find` (2.5).
+//! 2. What is missing is inserted; what is older is replaced where its version is still lower; what has the same or a
+//!    higher version is left alone. Deletes raise a tombstone `{_id, v, at}` in `COLLECTION.tombstones`, then delete
+//!    the document where its version is lower.
+//! 3. What met a surprise (a duplicate `_id`, fewer replacements than expected: another writer) is put by one atomic
+//!    pipeline update (16 to 53) that compares versions itself.
+//! 4. For everything written, and for documents found with just this version, tombstones with a higher version are
+//!    looked for; a hit deletes the document where its version is lower. While no tombstone exists at all, one tiny
+//!    `find` per batch says so instead.
+//!
+//! `write: insert | probe | guarded` force one way; all are safe, only their prices differ.
+//!
+//! ## Why this is right with any number of writers, paused and awakened ones included
+//! *No older version replaces a newer one*: the insert fails where a document is; the replacement and the pipeline
+//! compare versions in the same atomic step as they write; a skip only follows a majority read of a version at least as
+//! high, which no failover can take back.
+//! *What is deleted stays deleted*: let a delete with version `t` and an upsert with a lower version `v` of one key run
+//! in any order, possibly by writers that know nothing of each other. The delete does T (tombstone, durable on a
+//! majority), then X (delete what is older than `t`). The upsert does W (write), then C (look for tombstones, delete
+//! what is older than them). If W comes before X, X removes the document. If X comes before W, then T comes before C,
+//! and C removes it. There is no third order. A crash between W and C is healed by the batch's repetition: it finds its
+//! own version in place and still does C. Readers can see a document between W and C only when a delayed writer brings
+//! an old version after the delete, and then for one round trip.
+//! *Again is the same as once*: every statement compares before it writes, so commands are sent without retryable
+//! writes (twice the price) and simply sent again. Writes are acknowledged by a majority's journal.
+//! *The limit*: a tombstone goes `keep` after its last delete. A writer that slept longer than that could bring back
+//! a document deleted meanwhile; so can a re-read of the log from before the delete only if the delete is not re-read.
+//!
+//! Deliberately absent: transactions, truncates (rejected `op.truncate`: no version of one partition can guard rows of
+//! others), changes of indexes, validators or sharding: those are the owner's.
+
+mod bson;
+mod command;
+mod decimal128;
+mod fold;
+mod server;
+mod target;
+mod times;
+mod values;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::fold::{Fold, Ids};
+use self::server::Server;
+use self::target::{Plan, Target};
+use self::values::{Instants, Style, Unfit};
+use crate::error::{Error, Result};
+use crate::pipeline::{Flow, Problem, Section, Spanned};
+use crate::record::{Batch, Record};
+use crate::stage::{LaneContext, Stage};
+
+/// A name must leave room for `database.` and `.tombstones` in the server's 255 bytes.
+const NAME_BYTES_MAX: usize = 120;
+
+struct MongoDb {
+    uri: Spanned<String>,
+    database: Spanned<String>,
+    /// For every table.
+    collection: Option<Spanned<String>>,
+    /// By table.
+    collections: BTreeMap<String, Spanned<String>>,
+    style: Style,
+    plan: Plan,
+    keep: Duration,
+    timeout: Duration,
+    server: Option<Server>,
+    /// By collection.
+    targets: BTreeMap<String, Target>,
+}
+
+/// Reads the section.
+pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
+    let entries = section.entries("collections");
+    let collections = entries
+        .into_iter()
+        .filter_map(|(table, node)| Some((table.value, section.scalar(node)?)))
+        .collect::<BTreeMap<_, _>>();
+    let instants = match section.choice("timestamps", &["auto", "text", "date"]) {
+        "text" => Instants::Text,
+        "date" => Instants::Date,
+        _ => Instants::Auto,
+    };
+    let decimals_as_text = section.choice("decimals", &["decimal128", "text"]) == "text";
+    let plan = match section.choice("write", &["auto", "insert", "probe", "guarded"]) {
+        "insert" => Plan::Insert,
+        "probe" => Plan::Probe,
+        "guarded" => Plan::Guarded,
+        _ => Plan::Auto,
+    };
+    let keep = section.section("tombstones", |section| section.duration("keep")).flatten();
+    Box::new(MongoDb {
+        uri: section.required_text("uri"),
+        database: section.required_text("database"),
+        collection: section.text("collection"),
+        collections,
+        style: Style { instants, decimals_as_text },
+        plan,
+        keep: keep.map_or(Duration::from_secs(30 * 86_400), |keep| keep.value),
+        timeout: section.duration("timeout").map_or(Duration::from_secs(60), |timeout| timeout.value),
+        server: None,
+        targets: BTreeMap::new(),
+    })
+}
+
+#[async_trait]
+impl Stage for MongoDb {
+    fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if !(self.uri.starts_with("mongodb://") || self.uri.starts_with("mongodb+srv://")) {
+            let text = "expected mongodb://[user:password@]host[:port],…/[?options] or mongodb+srv://…";
+            problems.push(self.uri.problem("value.wrong", text));
+        }
+        if self.database.is_empty()
+            || self.database.len() > 63
+            || self.database.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
+        {
+            problems.push(
+                self.database
+                    .problem("value.wrong", "expected a database name: 1 to 63 bytes without / \\ . \" $ and spaces"),
+            );
+        }
+        for name in self.collection.iter().chain(self.collections.values()) {
+            if let Err(expected) = check_collection(name) {
+                problems.push(name.problem("value.wrong", format!("expected {expected}")));
+            }
+        }
+        if let Some(name) = &self.collection {
+            if !self.collections.is_empty() {
+                problems.push(name.problem("key.conflict", "give either `collection` or `collections`"));
+            } else if input.tables.len() > 1 {
+                let tables = input.tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let text = format!(
+                    "{} tables arrive here ({tables}); in one collection their keys would collide",
+                    input.tables.len()
+                );
+                problems.push(
+                    name.problem("collection.shared", text)
+                        .help("name one for each: `collections: { table: collection }`"),
+                );
+            }
+        }
+        for (table, name) in &self.collections {
+            if !input.open && !input.tables.contains_key(table) {
+                let problem = name.problem("table.unknown", format!("no table `{table}` arrives here"));
+                problems.push(problem.suggest(table, input.tables.keys().map(String::as_str)));
+            }
+            if self.collections.iter().any(|(other, its)| other < table && its.value == name.value) {
+                problems
+                    .push(name.problem("collection.shared", "two tables in one collection: their keys would collide"));
+            }
+        }
+        if problems.is_empty() { Ok(input) } else { Err(problems) }
+    }
+
+    async fn open(&mut self, _lane: &LaneContext) -> Result<()> {
+        self.targets.clear();
+        self.server = Some(Server::connect(&self.uri, &self.database, self.timeout).await?);
+        Ok(())
+    }
+
+    async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
+        let mut unfit: Vec<(usize, Unfit)> = Vec::new();
+        for (table, indexes) in by_table(&batch.records) {
+            let collection = self.collection_of(&table);
+            if let Err(expected) = check_collection(&collection) {
+                let reason = format!("the table's name cannot name a collection: expected {expected}");
+                unfit.extend(indexes.into_iter().map(|at| (at, Unfit::new("collection.name", reason.clone()))));
+                continue;
+            }
+            let style = self.style;
+            let target = self.target(&collection).await?;
+            let mut ids = Ids::default();
+            for index in indexes {
+                if let Some(record) = batch.records.get(index) {
+                    ids.add(index, record, style);
+                }
+            }
+            unfit.append(&mut ids.unfit);
+            let fold = Fold::new(&ids, &batch.records);
+            let refused = target.write(&fold).await?;
+            unfit.extend(refused.into_iter().filter_map(|(place, why)| Some((fold.get(place)?.index, why))));
+        }
+        reject(&mut batch, unfit);
+        Ok(batch)
+    }
+}
+
+impl MongoDb {
+    fn collection_of(&self, table: &str) -> String {
+        let name = self.collection.as_ref().or_else(|| self.collections.get(table));
+        name.map_or_else(|| table.to_string(), |name| name.value.clone())
+    }
+
+    async fn target(&mut self, collection: &str) -> Result<&mut Target> {
+        if !self.targets.contains_key(collection) {
+            let server =
+                self.server.as_ref().ok_or_else(|| Error::Broken("mongodb: the sink was not opened".into()))?;
+            let keep_secs = i64::try_from(self.keep.as_secs()).unwrap_or(i64::MAX).clamp(1, i64::from(i32::MAX));
+            let target = Target::open(server, collection, self.style, self.plan, keep_secs).await?;
+            self.targets.insert(collection.to_string(), target);
+        }
+        self.targets.get_mut(collection).ok_or_else(|| Error::Broken("mongodb: a collection got lost".into()))
+    }
+}
+
+/// The records' indexes by table, in the order in which tables first occur.
+fn by_table(records: &[Record]) -> Vec<(Arc<str>, Vec<usize>)> {
+    let mut tables: Vec<(Arc<str>, Vec<usize>)> = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        match tables.iter_mut().find(|(table, _)| Arc::ptr_eq(table, &record.table) || *table == record.table) {
+            Some((_, indexes)) => indexes.push(index),
+            None => tables.push((record.table.clone(), vec![index])),
+        }
+    }
+    tables
+}
+
+/// Moves what is unfit out of the flow.
+fn reject(batch: &mut Batch, mut unfit: Vec<(usize, Unfit)>) {
+    if unfit.is_empty() {
+        return;
+    }
+    unfit.sort_by_key(|(index, _)| *index);
+    let mut unfit = unfit.into_iter().peekable();
+    for (index, record) in std::mem::take(&mut batch.records).into_iter().enumerate() {
+        match unfit.next_if(|(at, _)| *at == index) {
+            Some((_, why)) => batch.reject(&record, why.code, why.reason),
+            None => batch.records.push(record),
+        }
+    }
+}
+
+fn check_collection(name: &str) -> Result<(), String> {
+    let fits = !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.starts_with("system.")
+        && !name.starts_with('.')
+        && !name.ends_with(".tombstones")
+        && !name.contains(['$', '\0']);
+    let expected = || {
+        format!(
+            "1 to {NAME_BYTES_MAX} bytes without $, not starting with `system.` or a dot, not ending with `.tombstones`"
+        )
+    };
+    if fits { Ok(()) } else { Err(expected()) }
+}

@@ -1,0 +1,267 @@
+//! The connection: sends commands, reads every error out of their replies, and sorts them.
+//!
+//! Invariants
+//! - a call, once started, runs to its end in a task of its own: dropping the caller's future never tears a connection;
+//! - no text names a key or a value: of a server's error only code, code name and our own advice are kept, since its
+//!   message quotes the documents.
+//!
+//! | reported | becomes |
+//! |---|---|
+//! | network, time-outs, no primary, stepping down, shutting down, full disk, memory pressure, write concern errors | `Unavailable`: back off, send the batch again |
+//! | authentication, missing rights | `Unavailable`: an operator mends it, nothing is lost meanwhile |
+//! | what is not known | `Unavailable`: better a pause that is seen than a record that is lost |
+//! | 11000 on `_id` | the guarded path |
+//! | 11000 on another unique index | reject `unique.violated`, after a second try at the end of the batch |
+//! | 121 (schema validation) | reject `document.invalid` |
+//! | 10334, 17419, 17420 (size) | reject `document.too_large` |
+//! | 2, 9, 14, 52, 53, 55, 56, 57, 66, 171, 16755, 16766, 17261, 17262, 50840 and alike for one statement (names, index keys) | reject `document.refused` |
+
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, doc};
+use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Database};
+
+use super::command::Command;
+use super::values::Unfit;
+use crate::error::{Error, Result};
+
+/// How long a server is looked for before the lane backs off.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the network may take on top of the server's own time-out.
+const NETWORK_GRACE: Duration = Duration::from_secs(15);
+
+/// A database on a server.
+#[derive(Clone)]
+pub(super) struct Server {
+    database: Database,
+    /// `mongodb host:port,…/database`: the start of every error.
+    place: String,
+    timeout: Duration,
+}
+
+/// The answer to a write command.
+pub(super) struct Answer {
+    /// How many documents matched (or were inserted or deleted).
+    pub matched: u64,
+    /// Statements that failed, by their place in the fold.
+    pub failed: Vec<(usize, Failure)>,
+}
+
+/// Why one statement failed.
+pub(super) enum Failure {
+    /// A document with this `_id` is there.
+    Duplicate,
+    /// Another unique index has these values.
+    Violated,
+    /// The document cannot be stored as it is.
+    Unfit(Unfit),
+}
+
+/// Ids (type byte and value) and versions as a `find` told them.
+#[derive(Default)]
+pub(super) struct Found {
+    arena: Vec<u8>,
+    ends: Vec<(usize, Option<i64>)>,
+}
+
+impl Found {
+    /// Every id found, with the version if the document has one.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<i64>)> {
+        let mut start = 0;
+        self.ends.iter().filter_map(move |(end, version)| {
+            let id = self.arena.get(start..*end);
+            start = *end;
+            id.map(|id| (id, *version))
+        })
+    }
+
+    fn push(&mut self, document: &bson::RawDocument, version_field: &str) -> Option<()> {
+        // `_id` is always the first field of a stored document: type byte at 4, then `_id` and NUL, then the value.
+        let id = document.iter_elements().next()?.ok().filter(|first| first.key().as_str() == "_id")?;
+        let bytes = document.as_bytes();
+        self.arena.push(*bytes.get(4)?);
+        self.arena.extend_from_slice(bytes.get(9..9 + id.size())?);
+        let mut parent = Some(document);
+        let mut path = version_field.split('.').peekable();
+        let mut version = None;
+        while let (Some(holder), Some(step)) = (parent.take(), path.next()) {
+            match path.peek() {
+                Some(_) => parent = holder.get_document(step).ok(),
+                None => version = holder.get_i64(step).ok(),
+            }
+        }
+        self.ends.push((self.arena.len(), version));
+        Some(())
+    }
+}
+
+impl Server {
+    /// Connects and checks that writes are possible.
+    pub async fn connect(uri: &str, database: &str, timeout: Duration) -> Result<Server> {
+        let parsed = ClientOptions::parse(uri).await;
+        let mut options = parsed.map_err(|error| match *error.kind {
+            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => Error::Config(
+                "mongodb: the uri cannot be read; expected mongodb://[user:password@]host[:port],…/[?options]".into(),
+            ),
+            _ => describe("mongodb", &error),
+        })?;
+        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+        options.app_name.get_or_insert_with(|| "headwater".into());
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        let place = format!("mongodb {}/{database}", hosts.join(","));
+        let client = Client::with_options(options)
+            .map_err(|_| Error::Config(format!("{place}: the uri's options contradict each other")))?;
+        let server = Server { database: client.database(database), place, timeout };
+        server.run(doc! { "ping": 1 }).await?;
+        Ok(server)
+    }
+
+    /// What write commands grant the replica set, in milliseconds.
+    pub fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Runs an administrative command.
+    pub async fn run(&self, command: Document) -> Result<Document> {
+        let database = self.database.clone();
+        self.call(async move { database.run_command(command).await }).await
+    }
+
+    /// Like [`Server::run`], but an error with one of these codes is `None`.
+    pub async fn run_unless(&self, command: Document, codes: &[i32]) -> Result<Option<Document>> {
+        let database = self.database.clone();
+        let codes = codes.to_vec();
+        self.call(async move {
+            match database.run_command(command).await {
+                Ok(reply) => Ok(Some(reply)),
+                Err(error) if code_of(&error).is_some_and(|code| codes.contains(&code)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Sends one write command.
+    pub async fn write(&self, command: Command) -> Result<Answer> {
+        let (database, place) = (self.database.clone(), self.place.clone());
+        let raw = self.raw(command.bytes)?;
+        let reply = self.call(async move { database.run_raw_command(raw).await }).await?;
+        if let Ok(concern) = reply.get_document("writeConcernError") {
+            let code = concern.get_i32("code").unwrap_or_default();
+            let name = concern.get_str("codeName").unwrap_or("unnamed");
+            let text = format!("{place}: written, but not yet safe on a majority (code {code} {name})");
+            return Err(Error::Unavailable(text));
+        }
+        let mut answer = Answer { matched: integer(&reply, "n").unsigned_abs(), failed: Vec::new() };
+        for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
+            let Some(error) = error.as_document() else { continue };
+            let place = usize::try_from(integer(error, "index")).ok().and_then(|at| command.places.get(at).copied());
+            let place = place.ok_or_else(|| self.protocol("an error for a statement that was not sent"))?;
+            answer.failed.push((place, self.failure(error)?));
+        }
+        Ok(answer)
+    }
+
+    /// Sends a `find` of ids and versions.
+    pub async fn find(&self, bytes: Vec<u8>, version_field: &'static str) -> Result<Found> {
+        let database = self.database.clone();
+        let raw = self.raw(bytes)?;
+        let found = self
+            .call(async move {
+                let mut cursor = database.run_raw_cursor_command(raw).await?;
+                let mut found = Some(Found::default());
+                while cursor.advance().await? {
+                    found = found.and_then(|mut f| f.push(cursor.current(), version_field).map(|()| f));
+                }
+                Ok(found)
+            })
+            .await?;
+        found.ok_or_else(|| self.protocol("a document without a readable _id"))
+    }
+
+    fn raw(&self, bytes: Vec<u8>) -> Result<RawDocumentBuf> {
+        RawDocumentBuf::from_bytes(bytes).map_err(|_| self.protocol("a command that is no document"))
+    }
+
+    fn protocol(&self, what: &str) -> Error {
+        Error::Broken(format!("{}: {what}; please report it", self.place))
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, DriverError>> + Send + 'static,
+    ) -> Result<T> {
+        let limit = self.timeout + NETWORK_GRACE;
+        match tokio::time::timeout(limit, tokio::spawn(call)).await {
+            Ok(Ok(result)) => result.map_err(|error| describe(&self.place, &error)),
+            Ok(Err(_)) => Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.place))),
+            Err(_) => Err(Error::Unavailable(format!("{}: no answer within {} s", self.place, limit.as_secs()))),
+        }
+    }
+
+    fn failure(&self, error: &Document) -> Result<Failure> {
+        let code = integer(error, "code");
+        let unfit = |class, reason: String| Ok(Failure::Unfit(Unfit::new(class, reason)));
+        match code {
+            11000 | 11001 => {
+                let on_id =
+                    error.get_document("keyPattern").is_ok_and(|keys| keys.len() == 1 && keys.contains_key("_id"));
+                Ok(if on_id { Failure::Duplicate } else { Failure::Violated })
+            }
+            121 => unfit("document.invalid", "the collection's validator refuses the document (code 121)".into()),
+            10334 | 17419 | 17420 => {
+                unfit("document.too_large", format!("the server finds the document too large (code {code})"))
+            }
+            2 | 9 | 14 | 52 | 53 | 55 | 56 | 57 | 66 | 171 | 10088 | 16755 | 16766 | 17261 | 17262 | 50840 => unfit(
+                "document.refused",
+                format!("the server refuses the document (code {code}): its field names or an index do not allow it"),
+            ),
+            _ => Err(Error::Unavailable(format!("{}: a write failed (code {code})", self.place))),
+        }
+    }
+}
+
+/// A number of any integral BSON type, 0 when it is absent.
+fn integer(document: &Document, name: &str) -> i64 {
+    match document.get(name) {
+        Some(bson::Bson::Int32(n)) => i64::from(*n),
+        Some(bson::Bson::Int64(n)) => *n,
+        Some(bson::Bson::Double(n)) => *n as i64,
+        _ => 0,
+    }
+}
+
+fn code_of(error: &DriverError) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// A driver's error without anything that a document or a URI may have put into it.
+fn describe(place: &str, error: &DriverError) -> Error {
+    let text = match &*error.kind {
+        ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
+        ErrorKind::Command(command) => {
+            let advice = match command.code {
+                13 => "; the user needs find, insert, update, remove, createIndex and collMod here",
+                18 => "; check user, password and authSource",
+                _ => "",
+            };
+            format!("the server refused a command (code {} {}){advice}", command.code, command.code_name)
+        }
+        ErrorKind::Io(io) => format!("the connection failed ({})", io.kind()),
+        ErrorKind::ConnectionPoolCleared { .. } => "the connection was lost".to_string(),
+        ErrorKind::ServerSelection { .. } => "no primary can be reached".to_string(),
+        ErrorKind::DnsResolve { .. } => "the host's name cannot be resolved".to_string(),
+        ErrorKind::InvalidTlsConfig { .. } => {
+            "the TLS settings cannot be used; check the certificate files".to_string()
+        }
+        ErrorKind::IncompatibleServer { .. } => "the server's version is not supported; 5.0 or later is".to_string(),
+        ErrorKind::Shutdown => "the client has been shut down".to_string(),
+        _ => "the driver reports a failure".to_string(),
+    };
+    Error::Unavailable(format!("{place}: {text}"))
+}

@@ -1,0 +1,321 @@
+//! One collection and its tombstones, and the plan by which a folded batch is written: see
+//! [the parent's documentation](super) for the plan and why every interleaving ends right.
+//!
+//! Invariant: the last step of a batch is the look for tombstones newer than what it wrote (or found as its own), and
+//! nothing is reported as written before that.
+
+use bson::doc;
+use rustc_hash::FxHashSet;
+use tokio::join;
+
+use super::bson::kind;
+use super::command::{Command, Commands, delete_older, put_guarded, put_tombstone, replace_older};
+use super::fold::Fold;
+use super::server::{Answer, Failure, Found, Server};
+use super::values::{GUARD_VERSION, Style, Unfit};
+use crate::error::{Error, Result};
+
+/// Which way documents are written; every one of them is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Chosen batch by batch from what the last ones met.
+    Auto,
+    /// Insert everything, resolve what is there already.
+    Insert,
+    /// Ask for versions first, always.
+    Probe,
+    /// One guarded update for every document.
+    Guarded,
+}
+
+/// After so many probed batches in which no created row was there already, created rows are inserted without asking.
+const CALM_BATCHES: u32 = 2;
+
+/// A collection, its tombstones, and what is known about them.
+pub(super) struct Target {
+    server: Server,
+    documents: String,
+    tombstones: String,
+    style: Style,
+    plan: Plan,
+    /// Consecutive probed batches whose created rows were all new.
+    calm: u32,
+    /// Whether a tombstone has ever been seen: then each batch looks for those of its keys, before that for any at all.
+    buried: bool,
+}
+
+/// What shall be done, as places in the fold.
+#[derive(Default)]
+struct Work {
+    insert: Vec<usize>,
+    replace: Vec<usize>,
+    guard: Vec<usize>,
+    bury: Vec<usize>,
+    /// Already there with this very version: written by an earlier attempt that may not have looked for tombstones.
+    same: Vec<usize>,
+}
+
+/// What became of some writes.
+#[derive(Default)]
+struct Outcome {
+    /// Left to the guarded path: a duplicate `_id`, or a replacement that matched nothing.
+    unsure: Vec<usize>,
+    /// Refused by a unique index other than `_id`'s.
+    violated: Vec<usize>,
+    unfit: Vec<(usize, Unfit)>,
+}
+
+impl Outcome {
+    fn take(&mut self, answer: Answer) {
+        for (place, failure) in answer.failed {
+            match failure {
+                Failure::Duplicate => self.unsure.push(place),
+                Failure::Violated => self.violated.push(place),
+                Failure::Unfit(unfit) => self.unfit.push((place, unfit)),
+            }
+        }
+    }
+
+    fn merge(&mut self, other: Outcome) {
+        self.unsure.extend(other.unsure);
+        self.violated.extend(other.violated);
+        self.unfit.extend(other.unfit);
+    }
+}
+
+impl Target {
+    /// Makes sure that tombstones age: after `keep_secs` without a newer delete they go.
+    pub async fn open(server: &Server, collection: &str, style: Style, plan: Plan, keep_secs: i64) -> Result<Target> {
+        let tombstones = format!("{collection}.tombstones");
+        let index = doc! { "key": { "at": 1 }, "name": "headwater_age", "expireAfterSeconds": keep_secs };
+        let (other_options, other_name) = (85, 86);
+        let create = doc! { "createIndexes": &tombstones, "indexes": [index], "writeConcern": { "w": "majority" } };
+        if server.run_unless(create, &[other_options, other_name]).await?.is_none() {
+            let index = doc! { "keyPattern": { "at": 1 }, "expireAfterSeconds": keep_secs };
+            server.run(doc! { "collMod": &tombstones, "index": index }).await?;
+        }
+        let server = server.clone();
+        let documents = collection.to_string();
+        let mut target = Target { server, documents, tombstones, style, plan, calm: 0, buried: false };
+        target.buried = !target.is_unburied().await?;
+        Ok(target)
+    }
+
+    /// Writes a folded batch; what is unfit comes back by its place in the fold.
+    pub async fn write(&mut self, fold: &Fold<'_>) -> Result<Vec<(usize, Unfit)>> {
+        let work = self.choose(fold).await?;
+        // Independent of each other, since a fold has every key once; all are awaited, so that none is torn.
+        let (inserted, replaced, buried) =
+            join!(self.insert(fold, &work.insert), self.replace(fold, &work.replace), self.bury(fold, &work.bury));
+        let (inserted, replaced) = (inserted?, replaced?);
+        buried?;
+        if !inserted.unsure.is_empty() {
+            self.calm = 0;
+        }
+        let mut outcome = Outcome::default();
+        let mut guard = work.guard.clone();
+        for part in [inserted, replaced] {
+            outcome.merge(part);
+        }
+        guard.append(&mut outcome.unsure);
+        // A second try: within a batch, a unique value may move from one document to another.
+        guard.append(&mut outcome.violated);
+        for _ in 0..2 {
+            let tried = self.guard(fold, &guard).await?;
+            outcome.merge(tried);
+            guard = std::mem::take(&mut outcome.violated);
+        }
+        let violated = "another document has the same value in a unique index; it is tried again when either changes";
+        outcome.unfit.extend(guard.into_iter().map(|place| (place, Unfit::new("unique.violated", violated))));
+        if !outcome.unsure.is_empty() {
+            return Err(Error::Unavailable("mongodb: other writers keep changing the same keys".into()));
+        }
+        let mut written = work.same;
+        written.extend(work.insert.iter().chain(&work.replace).chain(&work.guard));
+        self.respect_tombstones(fold, &written).await?;
+        Ok(outcome.unfit)
+    }
+
+    /// Decides from what is known, and from what the probe tells, what becomes of every entry.
+    async fn choose(&mut self, fold: &Fold<'_>) -> Result<Work> {
+        let mut work = Work::default();
+        let mut probe = Vec::new();
+        let blind = self.calm >= CALM_BATCHES;
+        for (place, entry) in fold.entries.iter().enumerate() {
+            match self.plan {
+                _ if entry.is_delete() => work.bury.push(place),
+                Plan::Insert => work.insert.push(place),
+                Plan::Guarded => work.guard.push(place),
+                Plan::Auto if blind && entry.created => work.insert.push(place),
+                Plan::Auto | Plan::Probe => probe.push(place),
+            }
+        }
+        let mut missing = vec![true; fold.entries.len()];
+        let (mut created_new, mut created_there) = (false, false);
+        for (place, version) in self.find(fold, &probe, Collection::Documents).await? {
+            let Some(entry) = fold.get(place) else { continue };
+            created_there |= entry.created;
+            if let Some(missing) = missing.get_mut(place) {
+                *missing = false;
+            }
+            match version {
+                Some(there) if there > entry.version => {}
+                Some(there) if there == entry.version => work.same.push(place),
+                Some(_) if entry.has_dollar_field() => work.guard.push(place),
+                Some(_) => work.replace.push(place),
+                // Somebody else's document: the guarded path takes it over.
+                None => work.guard.push(place),
+            }
+        }
+        probe.retain(|place| missing.get(*place) == Some(&true));
+        if self.buried {
+            let dead = self.find(fold, &probe, Collection::Tombstones).await?;
+            for (place, version) in dead {
+                let stale = fold.get(place).is_some_and(|entry| version.is_some_and(|version| version > entry.version));
+                if let Some(missing) = missing.get_mut(place).filter(|_| stale) {
+                    *missing = false;
+                }
+                created_there |= fold.get(place).is_some_and(|entry| entry.created);
+            }
+            probe.retain(|place| missing.get(*place) == Some(&true));
+        }
+        created_new |= probe.iter().any(|place| fold.get(*place).is_some_and(|entry| entry.created));
+        work.insert.append(&mut probe);
+        match (created_there, created_new) {
+            (true, _) => self.calm = 0,
+            (false, true) => self.calm = self.calm.saturating_add(1),
+            (false, false) => {}
+        }
+        Ok(work)
+    }
+
+    async fn insert(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let mut commands = Commands::write("insert", &self.documents, "documents", self.server.timeout_ms());
+        for place in places {
+            let Some(entry) = fold.get(*place) else { continue };
+            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| entry.write_document(w, self.style)) {
+                outcome.unfit.push((*place, unfit));
+            }
+        }
+        for command in commands.finish() {
+            outcome.take(self.server.write(command).await?);
+        }
+        Ok(outcome)
+    }
+
+    async fn replace(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let mut commands = Commands::write("update", &self.documents, "updates", self.server.timeout_ms());
+        for place in places {
+            let Some(entry) = fold.get(*place) else { continue };
+            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| replace_older(w, entry, self.style)) {
+                outcome.unfit.push((*place, unfit));
+            }
+        }
+        for command in commands.finish() {
+            let sent = command.places.clone();
+            let answer = self.server.write(command).await?;
+            let failed: FxHashSet<usize> = answer.failed.iter().map(|(place, _)| *place).collect();
+            if answer.matched + (failed.len() as u64) < sent.len() as u64 {
+                // Somebody was faster with at least one of them; the reply does not say with which.
+                outcome.unsure.extend(sent.iter().filter(|place| !failed.contains(place)));
+            }
+            outcome.take(answer);
+        }
+        Ok(outcome)
+    }
+
+    async fn guard(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let mut commands = Commands::write("update", &self.documents, "updates", self.server.timeout_ms());
+        for place in places {
+            let Some(entry) = fold.get(*place) else { continue };
+            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| put_guarded(w, entry, self.style)) {
+                outcome.unfit.push((*place, unfit));
+            }
+        }
+        for command in commands.finish() {
+            outcome.take(self.server.write(command).await?);
+        }
+        Ok(outcome)
+    }
+
+    /// Tombstones first, durable, then the deletes.
+    async fn bury(&self, fold: &Fold<'_>, places: &[usize]) -> Result<()> {
+        let mut tombstones = Commands::write("update", &self.tombstones, "updates", self.server.timeout_ms());
+        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
+        for place in places {
+            let Some(entry) = fold.get(*place) else { continue };
+            // Neither statement holds values other than the id, which is known to be fit.
+            let _ = tombstones.add(*place, kind::DOCUMENT, |w| put_tombstone(w, entry));
+            let _ = deletes.add(*place, kind::DOCUMENT, |w| delete_older(w, entry, entry.version));
+        }
+        self.write_all(tombstones.finish()).await?;
+        self.write_all(deletes.finish()).await
+    }
+
+    /// Sends commands of which no statement may fail.
+    async fn write_all(&self, commands: Vec<Command>) -> Result<()> {
+        for command in commands {
+            if !self.server.write(command).await?.failed.is_empty() {
+                return Err(Error::Unavailable(format!("mongodb {}: a delete was refused", self.documents)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes again what was written although a newer tombstone stood (or came up meanwhile).
+    async fn respect_tombstones(&mut self, fold: &Fold<'_>, written: &[usize]) -> Result<()> {
+        if written.is_empty() || (!self.buried && self.is_unburied().await?) {
+            return Ok(());
+        }
+        self.buried = true;
+        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
+        for (place, version) in self.find(fold, written, Collection::Tombstones).await? {
+            let (Some(entry), Some(version)) = (fold.get(place), version) else { continue };
+            if version > entry.version {
+                let _ = deletes.add(place, kind::DOCUMENT, |w| delete_older(w, entry, version));
+                self.calm = 0;
+            }
+        }
+        self.write_all(deletes.finish()).await
+    }
+
+    /// Whether there is no tombstone at all, right now.
+    async fn is_unburied(&self) -> Result<bool> {
+        let reply = self.server.run(doc! { "find": &self.tombstones, "limit": 1, "projection": { "_id": 1 } }).await?;
+        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        Ok(batch.is_ok_and(Vec::is_empty))
+    }
+
+    /// The versions of those of `places` that are there.
+    async fn find(&self, fold: &Fold<'_>, places: &[usize], of: Collection) -> Result<Vec<(usize, Option<i64>)>> {
+        let (collection, version) = match of {
+            Collection::Documents => (&self.documents, GUARD_VERSION),
+            Collection::Tombstones => (&self.tombstones, "v"),
+        };
+        let mut commands = Commands::find(collection, version, true);
+        for place in places {
+            if let Some((kind, value)) = fold.get(*place).and_then(|entry| entry.id.split_first()) {
+                let _ = commands.add(*place, *kind, |w| {
+                    w.raw(value);
+                    Ok(())
+                });
+            }
+        }
+        let mut versions = Vec::new();
+        for command in commands.finish() {
+            let found: Found = self.server.find(command.bytes, version).await?;
+            // An id that is equal for MongoDB but other bytes (1.0 and 1.00) is not found here: the insert meets it.
+            versions.extend(found.iter().filter_map(|(id, version)| Some((fold.place_of(id)?, version))));
+        }
+        Ok(versions)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Collection {
+    Documents,
+    Tombstones,
+}
