@@ -1,10 +1,12 @@
 //! Headwater: declarative pipelines from CDC topics to raw stores, categorized transactions and business documents.
 
 pub mod cdc;
+pub mod cli;
 pub mod error;
 pub mod expr;
 pub mod pipeline;
 pub mod record;
+mod registry;
 pub mod runner;
 pub mod sinks;
 pub mod sources;
@@ -13,3 +15,4 @@ pub mod stages;
 pub mod stores;
 
 pub use error::{Error, Result};
+pub use registry::builtin;

@@ -35,7 +35,9 @@ impl<'a> Section<'a> {
 
     /// The node under `key`.
     pub fn node(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.node.get(key).filter(|n| !n.is_null())
     }
 

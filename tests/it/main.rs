@@ -5,6 +5,7 @@
 // Helpers of tests are tests: they may fail loudly. Clippy's own exception covers only `#[test]` functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod command_line;
 mod diagnostics;
 mod kafka;
 mod sinks;

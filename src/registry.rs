@@ -1,0 +1,17 @@
+//! The components of this crate, one line each. A binary of your own adds its lines to these.
+
+use crate::sources;
+use crate::stage::Registry;
+use crate::stages;
+
+/// Everything that comes with Headwater.
+pub fn builtin() -> Registry {
+    Registry::empty()
+        // sources
+        .source("file", sources::file::make)
+        .source("kafka", sources::kafka::make)
+        // stages and sinks
+        .stage("debezium", stages::debezium::make)
+        .stage("filter", stages::filter::make)
+        .stage("map", stages::map::make)
+}

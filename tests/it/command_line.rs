@@ -1,0 +1,141 @@
+//! The real binary: exit codes, what goes where, and that no secret is printed.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const GOOD: &str = "name: good\nsource: { file: { path: recording.jsonl } }\nstages: [debezium]\n";
+const BAD: &str = "name: bad\nsource: { fiel: { path: recording.jsonl } }\nstages: [debezium]\nlanse: 2\n";
+
+/// Runs `headwater` in `directory`, without this process's settings.
+fn headwater(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+    command.current_dir(directory).args(arguments).env_remove("NO_COLOR").env("CANARY", "canary-7f3a");
+    for name in ["HEADWATER_DATA_DIR", "HEADWATER_LOG", "HEADWATER_LOG_FILTER", "HEADWATER_COLOR", "HEADWATER_CONFIG"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn check_shows_the_line_the_place_and_the_way_out() {
+    let directory = folder(&[("bad.yaml", BAD)]);
+    let output = headwater(directory.path(), &["check", "bad.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "  \
+  x no source is called `fiel`; there are: file, kafka
+   ,-[bad.yaml:2:11]
+ 2 | source: { fiel: { path: recording.jsonl } }
+   :           ^^|^
+   :             `-- /source/fiel
+   `----
+  help: → did you mean `file`?
+
+  x unknown key `lanse`; known here: name, source, stages, lanes, batch, parking, shutdown
+   ,-[bad.yaml:4:1]
+ 4 | lanse: 2
+   : ^^|^^
+   :   `-- /lanse
+   `----
+  help: → did you mean `lanes`?
+
+";
+    assert_eq!(stdout(&output), expected);
+    assert_eq!(stderr(&output), "error: 2 problems in 1 of 1 file\n");
+}
+
+#[test]
+fn check_takes_folders_and_says_how_each_file_did() {
+    let directory = folder(&[("p/good.yaml", GOOD), ("p/deeper/bad.yml", BAD), ("p/notes.txt", "no pipeline")]);
+    let output = headwater(directory.path(), &["check", "p", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let object = json(&output);
+    assert_eq!((&object["command"], &object["ok"]), (&"check".into(), &false.into()));
+    assert_eq!(object["summary"], "2 problems in 1 of 2 files");
+    assert_eq!(object["error"]["class"], "config");
+    let files = object["result"]["files"].as_array().unwrap();
+    assert_eq!((&files[0]["file"], &files[0]["ok"]), (&"p/deeper/bad.yml".into(), &false.into()));
+    assert_eq!((&files[1]["file"], &files[1]["ok"]), (&"p/good.yaml".into(), &true.into()));
+    let problem = &files[0]["problems"][0];
+    assert_eq!(
+        (&problem["line"], &problem["column"], &problem["path"]),
+        (&2.into(), &11.into(), &"/source/fiel".into())
+    );
+    assert_eq!((&problem["code"], &problem["help"]), (&"component.unknown".into(), &"did you mean `file`?".into()));
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let directory = folder(&[("good.yaml", GOOD), ("headwater.toml", "data_dri = 'x'\n"), ("empty/x.txt", "")]);
+    let good = ["--config", "/dev/null"];
+    let code = |arguments: &[&str]| headwater(directory.path(), &[arguments, &good].concat()).status.code();
+    assert_eq!(code(&["check", "good.yaml"]), Some(0));
+    assert_eq!(code(&["explain", "good.yaml"]), Some(0));
+    assert_eq!(code(&["list"]), Some(0));
+    assert_eq!(code(&["completions", "bash"]), Some(0));
+    assert_eq!(code(&["--help"]), Some(0));
+    assert_eq!(code(&["check", "missing.yaml"]), Some(2));
+    assert_eq!(code(&["check", "empty"]), Some(2));
+    assert_eq!(code(&["check"]), Some(2));
+    assert_eq!(code(&["chekc"]), Some(2));
+    let output = headwater(directory.path(), &["list"]);
+    assert_eq!(output.status.code(), Some(2), "a settings file with an unknown key");
+    assert!(stderr(&output).contains("data_dri"), "{}", stderr(&output));
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let text = "name: n\nsource: { file: { path: \"${CANARY}\", pathh: \"${CANARY}\" } }\nstages: [\"${CANARY}\", debezium: \"${CANARY}\"]\nshutdown: \"${CANARY}\"\nparking: { store: \"${CANARY}\" }\n";
+    let directory = folder(&[("bad.yaml", text), ("good.yaml", &GOOD.replace("recording.jsonl", "\"${CANARY}\""))]);
+    let log = directory.path().join("good.yaml");
+    std::fs::write(&log, format!("{}parking: {{ store: \"${{CANARY}}\" }}\n", std::fs::read_to_string(&log).unwrap()))
+        .unwrap();
+    for verb in [["check", "bad.yaml"], ["explain", "bad.yaml"], ["check", "good.yaml"], ["explain", "good.yaml"]] {
+        for form in ["text", "json"] {
+            let output = headwater(directory.path(), &[verb[0], verb[1], "--output", form, "--log-filter", "trace"]);
+            let printed = stdout(&output) + &stderr(&output);
+            assert!(!printed.is_empty() && !printed.contains("canary-7f3a"), "{verb:?}: {printed}");
+        }
+    }
+}
+
+#[test]
+fn only_the_line_of_the_problem_is_shown() {
+    let text = BAD.replace("lanse: 2", "# password: hunter2\nlanse: 2\n# token: hunter3");
+    let directory = folder(&[("bad.yaml", &text)]);
+    let printed = stdout(&headwater(directory.path(), &["check", "bad.yaml"]));
+    assert!(printed.contains("5 | lanse: 2") && !printed.contains("hunter"), "{printed}");
+}
+
+#[test]
+fn colours_only_when_asked_for_or_on_a_terminal() {
+    let directory = folder(&[("bad.yaml", BAD)]);
+    let has_escape = |arguments: &[&str]| stdout(&headwater(directory.path(), arguments)).contains('\u{1b}');
+    assert!(!has_escape(&["check", "bad.yaml"]));
+    assert!(has_escape(&["check", "bad.yaml", "--color", "always"]));
+    assert!(!has_escape(&["check", "bad.yaml", "--no-color"]));
+    assert!(!has_escape(&["check", "bad.yaml", "--color", "always", "--output", "json"]));
+}
