@@ -1,8 +1,8 @@
 //! The components of this crate, one line each. A binary of your own adds its lines to these.
 
-use crate::sources;
 use crate::stage::Registry;
 use crate::stages;
+use crate::{sinks, sources};
 
 /// Everything that comes with Headwater.
 pub fn builtin() -> Registry {
@@ -14,4 +14,6 @@ pub fn builtin() -> Registry {
         .stage("debezium", stages::debezium::make)
         .stage("filter", stages::filter::make)
         .stage("map", stages::map::make)
+        .stage("mongodb", sinks::mongodb::make)
+        .stage("sqlite", sinks::sqlite::make)
 }
