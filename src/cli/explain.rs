@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome, report};
 use crate::pipeline::{Flow, Pipeline, ProcessVariables, TableFlow, load};
-use crate::{Error, Result};
+use crate::Result;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,15 +18,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let pipeline = match load(&args.file, &context.registry, &ProcessVariables) {
         Ok(pipeline) => pipeline,
-        Err(failure) => {
-            let summary = format!("problems in {}: {}", failure.file, failure.problems.len());
-            return Ok(Outcome {
-                text: report::render(&failure, context.out.is_fancy()),
-                result: json!({ "problems": report::to_json(&failure) }),
-                error: Some(Error::Config(summary.clone())),
-                summary,
-            });
-        }
+        Err(failure) => return Ok(report::outcome(&[failure], context)),
     };
     let summary = format!("{}: {} stages, {} lanes", pipeline.name, pipeline.steps.len() - 1, pipeline.lanes);
     let text = pipeline.hide_secrets(&to_text(&pipeline));

@@ -11,6 +11,7 @@ mod list;
 mod logging;
 mod output;
 mod report;
+mod run;
 mod settings;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Verb {
     Check(check::Args),
     /// Prints what a pipeline will do: stages, fields with types and origin, lanes, indexes.
     Explain(explain::Args),
+    /// Runs pipelines until Ctrl-C, or to the end of what is there.
+    Run(run::Args),
     /// Lists the components that pipelines may name.
     List,
     /// Prints a completion script for a shell.
@@ -60,6 +63,7 @@ fn dispatch(verb: &Verb, context: &Context) -> (&'static str, crate::Result<Outc
     match verb {
         Verb::Check(args) => ("check", check::run(args, context)),
         Verb::Explain(args) => ("explain", explain::run(args, context)),
+        Verb::Run(args) => ("run", run::run(args, context)),
         Verb::List => ("list", list::run(context)),
         Verb::Completions(args) => ("completions", completions::run(args, context)),
     }

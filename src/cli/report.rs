@@ -10,6 +10,8 @@ use miette::{
 };
 use serde_json::{Value, json};
 
+use super::{Context, Outcome};
+use crate::Error;
 use crate::pipeline::{LoadFailure, Problem};
 
 /// All problems of one file as text.
@@ -26,6 +28,19 @@ pub fn render(failure: &LoadFailure, fancy: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The outcome of a verb that needed good pipeline files and got others.
+pub fn outcome(failures: &[LoadFailure], context: &Context) -> Outcome {
+    let count: usize = failures.iter().map(|f| f.problems.len()).sum();
+    let files: Vec<&str> = failures.iter().map(|f| f.file.as_str()).collect();
+    let summary = format!("problems in {}: {count}", files.join(", "));
+    Outcome {
+        text: failures.iter().map(|f| render(f, context.out.is_fancy())).collect(),
+        result: json!({ "problems": failures.iter().flat_map(to_json).collect::<Vec<_>>() }),
+        error: Some(Error::Config(summary.clone())),
+        summary,
+    }
 }
 
 /// All problems of one file for programs.

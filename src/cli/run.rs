@@ -1,0 +1,115 @@
+//! `headwater run`: runs pipelines until Ctrl-C, or to the end of what is there with `--until-end`.
+//!
+//! Invariant: nothing starts unless every file given is a good pipeline.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Outcome, report};
+use crate::pipeline::{Pipeline, ProcessVariables, load};
+use crate::runner::{self, Ended, RunOptions};
+use crate::stores::Stores;
+use crate::{Error, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Pipeline files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// End with the recording, or with what is in the topics at start
+    #[arg(long)]
+    until_end: bool,
+    /// Go on where offsets are gone from the log; each gap is logged with its range
+    #[arg(long)]
+    accept_gap: bool,
+    /// No progress on the terminal
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
+    let loaded: Vec<_> = args.files.iter().map(|file| load(file, &context.registry, &ProcessVariables)).collect();
+    let (mut pipelines, mut failures) = (Vec::new(), Vec::new());
+    for pipeline in loaded {
+        match pipeline {
+            Ok(pipeline) => pipelines.push(pipeline),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if !failures.is_empty() {
+        return Ok(report::outcome(&failures, context));
+    }
+    different_names(&pipelines)?;
+    Ok(outcome(&work(args, context, pipelines)?))
+}
+
+/// Two pipelines of one name would share a consumer group and a parking store.
+fn different_names(pipelines: &[Pipeline]) -> Result<()> {
+    let mut names: Vec<_> = pipelines.iter().map(|p| &p.name).collect();
+    names.sort();
+    match names.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
+        Some([name, ..]) => Err(Error::Config(format!("two of the files are called `{name}`: names must differ"))),
+        _ => Ok(()),
+    }
+}
+
+/// Runs `pipelines` on a runtime of their own.
+pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> Result<Vec<Ended>> {
+    block_on(async {
+        let shutdown = CancellationToken::new();
+        runner::listen(shutdown.clone());
+        let options =
+            RunOptions { until_end: args.until_end, accept_gap: args.accept_gap, ..options(context, shutdown) };
+        runner::run_all(pipelines, options, args.quiet).await
+    })
+}
+
+/// What a run needs besides its flags.
+pub(super) fn options(context: &Context, shutdown: CancellationToken) -> RunOptions {
+    let data_dir = context.settings.data_dir.clone();
+    let stores = Arc::new(Stores::new(&data_dir));
+    RunOptions { data_dir, stores, until_end: false, accept_gap: false, shutdown }
+}
+
+/// Runs `work` on a new runtime with as many threads as there are cores.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::Unavailable(format!("no threads to run on: {e}")))?;
+    let result = runtime.block_on(work);
+    // Lanes that did not drain in time must not hold the process back.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+fn outcome(ended: &[Ended]) -> Outcome {
+    let (mut text, mut results, mut errors) = (String::new(), Vec::new(), Vec::new());
+    for Ended { pipeline, outcome, progress } in ended {
+        let how = match outcome {
+            runner::Outcome::Done => "done".to_string(),
+            runner::Outcome::NotDrained => "not drained in time: what was in flight will be read again".to_string(),
+            runner::Outcome::Failed(error) => format!("failed: {error}"),
+        };
+        let rate = progress.read as f64 / progress.elapsed_secs.max(0.001);
+        let _ = writeln!(
+            text,
+            "{pipeline}: {how}; {} messages in {:.1} s ({rate:.0}/s), {} parked",
+            progress.read, progress.elapsed_secs, progress.parked
+        );
+        results.push(json!({
+            "pipeline": &**pipeline, "outcome": how, "messages": progress.read, "emitted": progress.emitted,
+            "parked": progress.parked, "seconds": progress.elapsed_secs,
+        }));
+        match outcome {
+            runner::Outcome::Done => {}
+            runner::Outcome::NotDrained => errors.push(Error::Broken(format!("{pipeline}: did not drain in time"))),
+            runner::Outcome::Failed(Error::Config(error)) => errors.push(Error::Config(format!("{pipeline}: {error}"))),
+            runner::Outcome::Failed(error) => errors.push(Error::Broken(format!("{pipeline}: {error}"))),
+        }
+    }
+    let summary = format!("{} of {} pipelines ended well", ended.len() - errors.len(), ended.len());
+    Outcome { text, summary, result: json!(results), error: errors.into_iter().next() }
+}
