@@ -92,6 +92,7 @@ await() {
     local name=$1 deadline=$((SECONDS + $2)) limit=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
+        [ ! -e "$DIR/stopping" ] || exit 1
         if ! alive "$name"; then
             tail -n 30 "$DIR/$name.log" >&2 || true
             die "$name ended before it was ready; the end of its log is above"
