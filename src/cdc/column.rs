@@ -13,7 +13,7 @@ use rustc_hash::FxHashSet;
 
 use super::form::{Base64, DecimalForm, Form};
 use super::json::{Cursor, MAX_DEPTH, Next, Number, Text, too_deep};
-use super::{Fault, Unavailable, structured, temporal};
+use super::{Fault, Unavailable, extjson, structured, temporal};
 use crate::record::{Date, Decimal, Time, Timestamp, Value};
 
 const LENIENT: GeneralPurposeConfig =
@@ -33,6 +33,9 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Takes a column's value.
     pub fn column(&self, cursor: &mut Cursor<'a>, form: &Form) -> Result<Value, Fault> {
+        if *form == Form::Extended {
+            return extjson::value(self.doc, cursor, 0);
+        }
         let next = cursor.next()?;
         match next {
             Next::Text => {

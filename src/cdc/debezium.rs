@@ -4,8 +4,6 @@
 //! topic's last event had, and again in the rare case that the guess was wrong. `before` is only found here; whoever
 //! needs it reads it.
 
-use std::borrow::Cow;
-
 use super::Fault;
 use super::column::Reader;
 use super::json::{Cursor, Next};
@@ -66,6 +64,8 @@ pub struct Marks<'a> {
     pub kind: &'a str,
     /// Where the notification's details stand.
     pub additional_data: Option<Cursor<'a>>,
+    /// Whether it has CloudEvents' `specversion`.
+    pub cloud_event: bool,
     /// How many fields there are that none of the events above has.
     pub foreign: usize,
 }
@@ -169,6 +169,10 @@ impl<'a> Marks<'a> {
                 self.schema_change = true;
                 return cursor.skip().map(|_| ());
             }
+            "specversion" => {
+                self.cloud_event = true;
+                return cursor.skip().map(|_| ());
+            }
             "ts_us" | "ts_ns" | "transaction" | "schemaName" | "timestamp" => return cursor.skip().map(|_| ()),
             _ => {
                 self.foreign += 1;
@@ -178,37 +182,4 @@ impl<'a> Marks<'a> {
         *place = scalar(cursor)?;
         Ok(())
     }
-}
-
-/// Reads `{name: text, …}`.
-pub fn text_map(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, Fault> {
-    let mut entries = Vec::new();
-    let mut more = cursor.open_object()?;
-    while more {
-        let name = cursor.key()?.resolve().map(Cow::into_owned)?;
-        entries.push((name, scalar(cursor)?.to_string()));
-        more = cursor.more_fields()?;
-    }
-    Ok(entries)
-}
-
-/// Reads `[{data_collection, event_count}, …]`.
-pub fn collections(cursor: &mut Cursor<'_>) -> Result<Vec<(String, u64)>, Fault> {
-    let mut counts = Vec::new();
-    let mut more = cursor.open_list()?;
-    while more {
-        let (mut name, mut count) = (String::new(), 0);
-        let mut more_fields = cursor.open_object()?;
-        while more_fields {
-            match cursor.key()?.raw {
-                "data_collection" => name = cursor.string()?.resolve()?.into_owned(),
-                "event_count" => count = scalar(cursor)?.parse().unwrap_or(0),
-                _ => cursor.skip().map(|_| ())?,
-            }
-            more_fields = cursor.more_fields()?;
-        }
-        counts.push((name, count));
-        more = cursor.more_items()?;
-    }
-    Ok(counts)
 }

@@ -5,10 +5,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::Context;
 use super::form::{Base64, DeclaredColumn};
 use super::topic::Topics;
-use super::{Fault, Unavailable, envelope};
+use super::{Fault, Unavailable, envelope, flattened};
 use crate::record::{Message, Op, Record, Row};
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Debezium's envelope in JSON: with a schema, bare, or as CloudEvents.
+    #[default]
+    Debezium,
+    /// The same, of MongoDB's connector: what a tombstone alone does not tell.
+    Mongodb,
+    /// Rows alone, as the transformation `ExtractNewRecordState` leaves them, in JSON.
+    Flattened,
+}
 
 /// How tables are called in the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +59,8 @@ pub struct DeclaredTable {
 /// What a decoder is told.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
+    /// How messages are written.
+    pub format: Format,
     /// How tables are called.
     pub names: Names,
     /// Declared tables by name.
@@ -116,9 +131,9 @@ pub enum Control {
 
 /// Decodes the messages of one lane.
 pub struct Decoder {
-    pub(super) config: Config,
-    pub(super) topics: Topics,
-    pub(super) keyless: Row,
+    config: Config,
+    topics: Topics,
+    keyless: Row,
     last_delete: Option<(Arc<str>, i32, i64, Bytes)>,
 }
 
@@ -133,7 +148,14 @@ impl Decoder {
         if self.repeats_delete(message) {
             return Ok(Event::Control(Control::Tombstone));
         }
-        let event = envelope::decode(self, message, origin)?;
+        let Decoder { config, topics, keyless, .. } = &mut *self;
+        let topic = topics.get(&message.topic);
+        let format = config.format;
+        let context = Context { config, topic, message, origin, keyless };
+        let event = match format {
+            Format::Debezium | Format::Mongodb => envelope::decode(context),
+            Format::Flattened => flattened::decode(context),
+        }?;
         if let (Event::Change(record), Some(key), Some(_)) = (&event, &message.key, &message.value)
             && record.op == Op::Delete
         {

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use crate::record::Kind;
 
 /// How to read a JSON value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Form {
     /// Nothing is known: the value stays what JSON says.
+    #[default]
     Any,
+    /// MongoDB's extended JSON.
+    Extended,
     /// `true`, or 1 as MySQL's snapshot sends it.
     Bool,
     /// A signed integer.
@@ -148,7 +151,7 @@ impl Form {
     /// What it takes, for error texts.
     pub fn expectation(&self) -> &'static str {
         match self {
-            Form::Any => "a value",
+            Form::Any | Form::Extended => "a value",
             Form::Bool => "a boolean",
             Form::Int => "an integer",
             Form::UInt => "an unsigned integer",

@@ -6,7 +6,7 @@
 //!
 //! Invariants: the text is valid UTF-8 (checked once, by whoever makes the cursor); a method that fails leaves a
 //! [`Fault`] with the byte where it stood; nesting beyond [`MAX_DEPTH`] is refused.
-//! Deliberately absent: a tree, comments, bare `NaN`, any repair.
+//! Deliberately absent: a tree, comments, any repair.
 
 use std::borrow::Cow;
 
@@ -20,6 +20,7 @@ pub const MAX_DEPTH: u32 = 120;
 pub struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    lenient: bool,
 }
 
 /// A string as it stands between its quotes.
@@ -89,12 +90,18 @@ impl Next {
 impl<'a> Cursor<'a> {
     /// Starts at the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, at: 0 }
+        Cursor { text, at: 0, lenient: false }
     }
 
     /// Starts at byte `at`, which must be where a character begins.
     pub fn starting(text: &'a str, at: usize) -> Self {
-        Cursor { text, at }
+        Cursor { text, at, lenient: false }
+    }
+
+    /// The same place, where bare `NaN`, `Infinity` and `-Infinity` are numbers: MongoDB's extended JSON has them.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Cursor { lenient: true, ..self }
     }
 
     /// Bytes read so far.
@@ -146,6 +153,7 @@ impl<'a> Cursor<'a> {
             Some(b't' | b'f') => Ok(Next::Bool),
             Some(b'{') => Ok(Next::Object),
             Some(b'[') => Ok(Next::List),
+            Some(b'N' | b'I') if self.lenient => Ok(Next::Number),
             _ => Err(self.fault("a value")),
         }
     }
@@ -208,6 +216,11 @@ impl<'a> Cursor<'a> {
     pub fn number(&mut self) -> Result<Number<'a>, Fault> {
         self.peek();
         let start = self.at;
+        if self.lenient
+            && let Some(special) = self.special_number()
+        {
+            return Ok(special);
+        }
         self.at += usize::from(self.byte() == Some(b'-'));
         match self.byte() {
             Some(b'0') => self.at += 1,
@@ -227,6 +240,13 @@ impl<'a> Cursor<'a> {
             self.some_digits()?;
         }
         Ok(Number { text: self.text.get(start..self.at).unwrap_or_default(), integral })
+    }
+
+    fn special_number(&mut self) -> Option<Number<'a>> {
+        let rest = self.text.get(self.at..)?;
+        let special = ["NaN", "Infinity", "-Infinity"].into_iter().find(|special| rest.starts_with(special))?;
+        self.at += special.len();
+        Some(Number { text: rest.get(..special.len())?, integral: false })
     }
 
     fn digits(&mut self) {

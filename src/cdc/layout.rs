@@ -60,6 +60,7 @@ impl Layout {
 #[derive(Debug, Default)]
 pub struct Layouts {
     known: FxHashMap<Arc<str>, (Form, Kind)>,
+    others: Form,
     shapes: Vec<Arc<Layout>>,
     last: usize,
 }
@@ -71,9 +72,14 @@ impl Layouts {
         Layouts { known, ..Layouts::default() }
     }
 
+    /// Documents whose fields all have one form.
+    pub fn all(form: Form) -> Self {
+        Layouts { others: form, ..Layouts::default() }
+    }
+
     /// The same columns, no shapes.
     pub fn of_same_columns(&self) -> Self {
-        Layouts { known: self.known.clone(), ..Layouts::default() }
+        Layouts { known: self.known.clone(), others: self.others.clone(), ..Layouts::default() }
     }
 
     /// Takes a row.
@@ -112,7 +118,7 @@ impl Layouts {
     fn make(&self, names: &[String]) -> Layout {
         let column = |name: &String| match self.known.get_key_value(name.as_str()) {
             Some((name, (form, kind))) => (Column { name: name.clone(), kind: kind.clone() }, form.clone()),
-            None => (Column { name: name.as_str().into(), kind: Kind::Any }, Form::Any),
+            None => (Column { name: name.as_str().into(), kind: Kind::Any }, self.others.clone()),
         };
         let (columns, forms) = names.iter().map(column).unzip();
         Layout { schema: Arc::new(TableSchema { columns }), forms }

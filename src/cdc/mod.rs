@@ -11,16 +11,22 @@
 //!
 //! Deliberately absent: merging (unchanged values are filled in by the raw store), ordering, any state about rows.
 
+mod change;
+mod cloudevents;
 mod column;
 mod connect;
+mod control;
 mod debezium;
 mod decoder;
 mod envelope;
+mod extjson;
 mod fault;
+mod flattened;
 mod form;
 mod json;
 mod key;
 mod layout;
+mod mongodb;
 mod payload;
 mod placeholder;
 mod signal;
@@ -29,7 +35,7 @@ mod structured;
 mod temporal;
 mod topic;
 
-pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Names};
+pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names};
 pub use fault::Fault;
 pub use form::{Base64, DeclaredColumn};
 pub use layout::Layout;

@@ -107,6 +107,22 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// Tells the connector by the positions that it alone has, where nothing names it.
+    pub fn infer_connector(&mut self) {
+        if !self.connector.is_empty() {
+            return;
+        }
+        let given = |text: &str| !text.is_empty();
+        self.connector = match &*self {
+            s if given(s.commit_lsn) || given(s.change_lsn) => "sqlserver",
+            s if given(s.scn) || given(s.commit_scn) => "oracle",
+            s if given(s.file) || given(s.gtid) => "mysql",
+            s if given(s.ord) => "mongodb",
+            s if given(s.lsn) || given(s.sequence) => "postgresql",
+            _ => "",
+        };
+    }
+
     /// Whether the event is a snapshot's row. (`false` and the absence of a mark say no.)
     pub fn is_snapshot(&self) -> bool {
         !matches!(self.snapshot, "" | "false")
@@ -188,13 +204,18 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A scalar's text; empty for null, lists and objects.
+/// A scalar's text; empty for null.
 pub fn scalar<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Fault> {
     match cursor.next()? {
         Next::Text => cursor.string().map(|t| t.raw),
         Next::Number => cursor.number().map(|n| n.text),
         Next::Bool => cursor.bool().map(|b| if b { "true" } else { "false" }),
-        Next::Null | Next::List | Next::Object => cursor.skip().map(|_| ""),
+        Next::Null => cursor.null().map(|_| ""),
+        Next::Object => Err(Fault::new(
+            "envelope.shape",
+            "expected a scalar, found an object: is this Avro's JSON with its union wrappers? (`format: avro` reads the bytes)",
+        )),
+        Next::List => Err(Fault::new("envelope.shape", "expected a scalar, found a list")),
     }
 }
 

@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::Fault;
 use super::connect::Schema;
-use super::decoder::{Config, DeclaredTable, Names};
+use super::decoder::{Config, DeclaredTable, Format, Names};
+use super::form::Form;
 use super::layout::Layouts;
 use super::source::Source;
 use crate::record::TableSchema;
@@ -45,6 +46,8 @@ pub struct Table {
     pub name: Arc<str>,
     /// Fingerprint of the source.
     pub incarnation: u32,
+    /// Whether its rows are MongoDB's documents.
+    pub documents: bool,
     /// What the pipeline declares about it.
     pub declared: Option<Arc<DeclaredTable>>,
     /// Rows without an embedded schema.
@@ -118,13 +121,14 @@ impl Topic {
 impl Table {
     fn new(config: &Config, identity: [Box<str>; 5], name: &str, incarnation: u32) -> Self {
         let declared = config.tables.get(name).cloned();
+        let documents =
+            identity.first().is_some_and(|connector| &**connector == "mongodb") || config.format == Format::Mongodb;
         let columns = declared.iter().flat_map(|table| &table.columns);
-        let rows = Layouts::new(
-            columns.map(|column| (column.name.clone(), column.form(config.decimals), column.kind.clone())),
-        );
+        let known = columns.map(|column| (column.name.clone(), column.form(config.decimals), column.kind.clone()));
+        let rows = if documents { Layouts::all(Form::Extended) } else { Layouts::new(known) };
         let keys = rows.of_same_columns();
         let name = declared.as_ref().map_or_else(|| name.into(), |table| table.name.clone());
-        Table { identity, name, incarnation, declared, rows, keys, key_schema: None }
+        Table { identity, name, incarnation, documents, declared, rows, keys, key_schema: None }
     }
 }
 

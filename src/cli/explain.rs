@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, report};
-use crate::pipeline::{Flow, Pipeline, ProcessVariables, TableFlow, load};
 use crate::Result;
+use crate::pipeline::{Flow, Pipeline, ProcessVariables, TableFlow, load};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -2,6 +2,7 @@
 //!
 //! ```yaml
 //! - debezium:
+//!     format: debezium             # or flattened (ExtractNewRecordState), mongodb
 //!     names: table                 # or qualified: schema.table
 //!     decimals: base64             # or text: what strings in declared decimal columns are (decimal.handling.mode)
 //!     before: false                # true: keep the row before the change wherever the source sends it
@@ -20,7 +21,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::cdc::{Base64, Config, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Names, Unavailable};
+use crate::cdc::{
+    Base64, Config, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names, Unavailable,
+};
 use crate::error::Result;
 use crate::pipeline::{Field, Flow, Node, Problem, Section, Spanned, TableFlow};
 use crate::record::{Batch, KIND_NAMES, Reject};
@@ -34,6 +37,11 @@ pub struct DebeziumStage {
 
 /// Makes the stage from its section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
+    let format = match section.choice("format", &["debezium", "mongodb", "flattened"]) {
+        "mongodb" => Format::Mongodb,
+        "flattened" => Format::Flattened,
+        _ => Format::Debezium,
+    };
     let names = match section.choice("names", &["table", "qualified"]) {
         "qualified" => Names::Qualified,
         _ => Names::Table,
@@ -46,7 +54,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     let unavailable = section.text("unavailable").map_or_else(Unavailable::default, |text| Unavailable::new(&text));
     let signal_table = section.text("signal_table").map(|name| name.value);
     let tables = tables(section);
-    let config = Config { names, tables, decimals, unavailable, keep_before, signal_table };
+    let config = Config { format, names, tables, decimals, unavailable, keep_before, signal_table };
     Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config })
 }
 

@@ -5,7 +5,9 @@
 // Helpers of tests are tests: they may fail loudly. Clippy's own exception covers only `#[test]` functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod cdc_cases;
 mod command_line;
 mod diagnostics;
+mod exact_json;
 mod kafka;
 mod sinks;

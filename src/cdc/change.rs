@@ -1,0 +1,149 @@
+//! From what a reader found (operation, source, rows) to a record: which table, which key, which position.
+
+use super::decoder::{Config, Control, DeclaredKey, Event};
+use super::key::{self, Keys};
+use super::layout::Layouts;
+use super::source::Source;
+use super::topic::{Table, Topic};
+use super::{Fault, mongodb, signal};
+use crate::record::{Message, Op, Position, Record, Row, SourcePosition};
+
+/// What every reader works with: one message, and what the lane knows about its topic.
+pub struct Context<'c> {
+    /// What the pipeline says.
+    pub config: &'c Config,
+    /// What is known about the topic.
+    pub topic: &'c mut Topic,
+    /// The message.
+    pub message: &'c Message,
+    /// Its index in the batch.
+    pub origin: u32,
+    /// The key of rows without one.
+    pub keyless: &'c Row,
+}
+
+/// The rows after and before a change.
+pub type Rows = (Option<Row>, Option<Row>);
+
+/// Where the rows of a change are to be read, and how.
+pub struct RowPlan<'p> {
+    /// The layouts of the table.
+    pub layouts: &'p mut Layouts,
+    /// Whether they are those that were guessed before the table was known.
+    pub as_guessed: bool,
+    /// Whether the row before the change is wanted.
+    pub before: bool,
+    /// Whether rows are MongoDB's documents.
+    pub documents: bool,
+}
+
+impl Context<'_> {
+    /// The record of a change. `schema` is the embedded schema of the value; `read` takes the rows once their table is
+    /// known.
+    pub fn change(
+        self,
+        op: Op,
+        source: &Source<'_>,
+        schema: Option<usize>,
+        read: impl FnOnce(RowPlan<'_>) -> Result<Rows, Fault>,
+    ) -> Result<Event, Fault> {
+        let guessed = self.topic.last;
+        let index = self.topic.table(self.config, source, &self.message.topic)?;
+        let Topic { values, tables, keys: schemas, .. } = self.topic;
+        let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
+        let documents = table.documents;
+        let (layouts, key_layouts) = match schema.and_then(|schema| values.get(schema)) {
+            Some(schema) if !documents => (&mut schema.rows, &mut schema.keys),
+            _ => (&mut table.rows, &mut table.keys),
+        };
+        let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
+        let before = op != Op::Truncate && (self.config.keep_before || needs_before(declared, op));
+        let as_guessed = schema.is_some() || guessed == index;
+        let (row, before) = read(RowPlan { layouts, as_guessed, before, documents })?;
+        let key = if op == Op::Truncate {
+            self.keyless.clone()
+        } else if documents {
+            mongodb::key(self.message.key.as_ref(), schemas, &self.config.unavailable)?
+        } else {
+            let mut keys = Keys { schemas, layouts: key_layouts, unavailable: &self.config.unavailable };
+            let known = row.as_ref().or(before.as_ref());
+            key::of(&mut keys, declared, &mut table.key_schema, self.message.key.as_ref(), known, self.keyless)?
+        };
+        if signal::is_signal(self.config, table, row.as_ref()) {
+            return Ok(Event::Control(Control::Signal));
+        }
+        let mut record = record(table, op, key, self.message, self.origin);
+        record.row = row;
+        record.before = before;
+        record.position.source = source.position(table.incarnation);
+        record.changed_at = source.changed_at();
+        Ok(Event::Change(record))
+    }
+
+    /// A message without a payload: in compacted and flattened topics it is the delete, else it follows one.
+    pub fn tombstone(self) -> Result<Event, Fault> {
+        let index = self.topic.table_of(self.config, &self.message.topic);
+        let Topic { values, tables, keys: schemas, .. } = self.topic;
+        let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
+        let bytes = self.message.key.as_ref();
+        let key = if table.documents {
+            mongodb::key(bytes, schemas, &self.config.unavailable)?
+        } else {
+            let layouts = match values.last() {
+                Some(schema) => &mut schema.keys,
+                None => &mut table.keys,
+            };
+            let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
+            let mut keys = Keys { schemas, layouts, unavailable: &self.config.unavailable };
+            key::of(&mut keys, declared, &mut table.key_schema, bytes, None, self.keyless)?
+        };
+        Ok(Event::Change(record(table, Op::Delete, key, self.message, self.origin)))
+    }
+}
+
+#[cold]
+fn unknown_table() -> Fault {
+    Fault::new("envelope.source", "the event's table is not known")
+}
+
+/// The operation that `op` names. MySQL's connector before 1.2 wrote snapshot rows as creates.
+pub fn parse_op(op: &str, source: &Source<'_>) -> Result<Op, Fault> {
+    Ok(match op {
+        "r" => Op::Read,
+        "c" if source.is_snapshot() => Op::Read,
+        "c" => Op::Create,
+        "u" => Op::Update,
+        "d" => Op::Delete,
+        "t" => Op::Truncate,
+        _ => return Err(Fault::new("envelope.op", "`op`: expected one of c, u, d, r, t, m")),
+    })
+}
+
+/// A delete names its row by the key alone; without one only the row itself can.
+fn needs_before(declared: &DeclaredKey, op: Op) -> bool {
+    match declared {
+        DeclaredKey::FromMessage => false,
+        DeclaredKey::Columns(_) => op == Op::Delete,
+        DeclaredKey::None => matches!(op, Op::Delete | Op::Update),
+    }
+}
+
+/// A record without rows.
+fn record(table: &Table, op: Op, key: Row, message: &Message, origin: u32) -> Record {
+    Record {
+        table: table.name.clone(),
+        op,
+        key,
+        row: None,
+        before: None,
+        position: Position {
+            topic: message.topic.clone(),
+            partition: message.partition,
+            offset: message.offset,
+            source: SourcePosition::Unknown,
+        },
+        version: u64::try_from(message.offset).map_or(0, |offset| offset.saturating_add(1)),
+        changed_at: None,
+        origin,
+    }
+}
