@@ -4,6 +4,7 @@ pub mod cdc;
 pub mod cli;
 pub mod error;
 pub mod expr;
+pub mod model;
 pub mod pipeline;
 pub mod record;
 mod registry;

@@ -1,0 +1,395 @@
+//! Labelled rows: read line by line from TSV, CSV or JSON lines (plain or gzip), texts normalized and kept once each.
+//!
+//! Invariants: memory is bounded by the number of distinct texts plus 16 bytes a row; a row that does not fit the header
+//! is an error with file and line, never skipped in silence; no text is kept as it was, only its normal form.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use rustc_hash::FxBuildHasher;
+use serde::Deserialize;
+
+use super::features::Scratch;
+use crate::error::{Error, Result};
+
+/// Which columns of a file are what.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// Text columns, in the order in which the stage gives them.
+    pub text: Vec<String>,
+    /// The label.
+    pub label: String,
+    /// Signed amount.
+    pub amount: Option<String>,
+    /// A column that orders rows in time as text does (`2016-01`, `2016-01-21`).
+    pub period: Option<String>,
+    /// Labels that are not to be learned.
+    #[serde(default)]
+    pub drop_labels: Vec<String>,
+}
+
+/// One labelled row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Index into [`Dataset::texts`].
+    pub text: u32,
+    /// Index into [`Dataset::periods`].
+    pub period: u32,
+    /// Index into [`Dataset::classes`].
+    pub class: u16,
+    /// NaN when missing.
+    pub amount: f32,
+}
+
+/// Labelled rows of one or more files.
+#[derive(Debug, Default)]
+pub struct Dataset {
+    /// Distinct normal texts, fields ended by line feeds.
+    pub texts: Vec<Box<[u8]>>,
+    /// Distinct periods, in order of first sight.
+    pub periods: Vec<String>,
+    /// Labels, sorted.
+    pub classes: Vec<String>,
+    /// Rows in file order.
+    pub rows: Vec<Sample>,
+    /// Rows left out because of their label.
+    pub dropped: u64,
+}
+
+/// Gives each distinct key a number in order of first sight.
+#[derive(Default)]
+struct Interner {
+    numbers: HashMap<Box<[u8]>, u32, FxBuildHasher>,
+}
+
+impl Interner {
+    fn number(&mut self, key: &[u8]) -> u32 {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(key.into(), number);
+        number
+    }
+
+    fn into_keys(self) -> Vec<Box<[u8]>> {
+        let mut keys: Vec<_> = self.numbers.into_iter().collect();
+        keys.sort_unstable_by_key(|(_, number)| *number);
+        keys.into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// Longest line that is read, bytes.
+const MAX_LINE_BYTES: u64 = 16 << 20;
+
+/// Most labels of a data set.
+const MAX_LABELS: usize = super::weights::MAX_CLASSES;
+
+impl Dataset {
+    /// Reads all of `paths` into one data set.
+    pub fn read(paths: &[impl AsRef<Path>], columns: &Columns) -> Result<Dataset> {
+        let mut reading = Reading::default();
+        for path in paths {
+            let path = path.as_ref();
+            reading.file(path, columns).map_err(|e| e.at(path.display()))?;
+        }
+        reading.finish()
+    }
+
+    /// The period of a row.
+    pub fn period(&self, row: &Sample) -> &str {
+        self.periods.get(row.period as usize).map_or("", String::as_str)
+    }
+
+    /// The normal text of a row.
+    pub fn text(&self, row: &Sample) -> &[u8] {
+        self.texts.get(row.text as usize).map_or(b"", |t| t)
+    }
+}
+
+#[derive(Default)]
+struct Reading {
+    texts: Interner,
+    periods: Interner,
+    labels: Interner,
+    rows: Vec<Sample>,
+    dropped: u64,
+    scratch: Scratch,
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, columns: &Columns) -> Result<()> {
+        let mut lines = BufReader::with_capacity(1 << 16, open(path)?);
+        let format = Format::of(path)?;
+        let mut line = Vec::new();
+        let mut header = Vec::new();
+        let mut number = 0u64;
+        while read_line(&mut lines, &mut line).map_err(|e| e.at(format!("line {}", number + 1)))? {
+            number += 1;
+            let at = |e: Error| e.at(format!("line {number}"));
+            let text = std::str::from_utf8(&line).map_err(|_| at(bad("not UTF-8")))?;
+            if text.is_empty() {
+                continue;
+            }
+            let cells = format.split(text).map_err(at)?;
+            match format {
+                Format::JsonLines => self.json_row(&cells, columns).map_err(at)?,
+                _ if header.is_empty() => header = places(&cells, columns).map_err(at)?,
+                _ => {
+                    let cell = |i: &Option<usize>| match i {
+                        None => Ok(""),
+                        Some(i) => {
+                            cells.get(*i).map(|c| c.1.as_str()).ok_or_else(|| at(bad("fewer cells than the header")))
+                        }
+                    };
+                    let picked = header.iter().map(cell).collect::<Result<Vec<_>>>()?;
+                    self.row(&picked, columns).map_err(at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn json_row(&mut self, cells: &[(String, String)], columns: &Columns) -> Result<()> {
+        let find = |name: &String| cells.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
+        let optional = |name: &Option<String>| name.as_ref().map_or("", &find);
+        let mut picked = vec![find(&columns.label), optional(&columns.amount), optional(&columns.period)];
+        picked.extend(columns.text.iter().map(find));
+        self.row(&picked, columns)
+    }
+
+    /// Adds a row; `cells` are label, amount, period and texts.
+    fn row(&mut self, cells: &[&str], columns: &Columns) -> Result<()> {
+        let [label, amount, period, texts @ ..] = cells else { return Err(bad("too few cells")) };
+        if label.is_empty() {
+            return Err(bad(&format!("the label `{}` is empty", columns.label)));
+        }
+        if columns.drop_labels.iter().any(|l| l == label) {
+            self.dropped += 1;
+            return Ok(());
+        }
+        self.scratch.set_texts(texts.iter().copied());
+        let class = self.labels.number(label.as_bytes());
+        if class as usize >= MAX_LABELS {
+            return Err(bad(&format!("more than {MAX_LABELS} labels: is `{}` the right column?", columns.label)));
+        }
+        self.rows.push(Sample {
+            text: self.texts.number(self.scratch.normal_text()),
+            period: self.periods.number(period.as_bytes()),
+            class: class as u16,
+            amount: amount.parse().unwrap_or(f32::NAN),
+        });
+        Ok(())
+    }
+
+    /// Puts the labels in order, so that the order of rows does not decide the order of classes.
+    fn finish(self) -> Result<Dataset> {
+        let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into_vec()).unwrap_or_default();
+        let labels: Vec<String> = self.labels.into_keys().into_iter().map(text).collect();
+        let mut classes = labels.clone();
+        classes.sort_unstable();
+        let place = |label: &String| classes.binary_search(label).unwrap_or(0) as u16;
+        let places: Vec<u16> = labels.iter().map(place).collect();
+        let mut rows = self.rows;
+        for row in &mut rows {
+            row.class = places.get(usize::from(row.class)).copied().unwrap_or(0);
+        }
+        if rows.is_empty() {
+            return Err(Error::Config("no labelled rows".to_string()));
+        }
+        let periods = self.periods.into_keys().into_iter().map(text).collect();
+        Ok(Dataset { texts: self.texts.into_keys(), periods, classes, rows, dropped: self.dropped })
+    }
+}
+
+fn bad(text: &str) -> Error {
+    Error::Config(text.to_string())
+}
+
+/// Where label, amount, period and texts stand in the header.
+fn places(header: &[(String, String)], columns: &Columns) -> Result<Vec<Option<usize>>> {
+    let find = |name: &String| {
+        let place = header.iter().position(|(_, cell)| cell == name);
+        place.map(Some).ok_or_else(|| {
+            let known = header.iter().map(|(_, cell)| cell.as_str()).collect::<Vec<_>>().join(", ");
+            bad(&format!("no column `{name}` in the header; there are: {known}"))
+        })
+    };
+    let optional = |name: &Option<String>| name.as_ref().map_or(Ok(None), &find);
+    let mut places = vec![find(&columns.label)?, optional(&columns.amount)?, optional(&columns.period)?];
+    for name in &columns.text {
+        places.push(find(name)?);
+    }
+    Ok(places)
+}
+
+/// The file's bytes, unpacked when they begin like gzip.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let unreadable = |e: std::io::Error| Error::Config(format!("cannot be read: {e}"));
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let packed = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
+    Ok(if packed { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
+    line.clear();
+    let read = from.take(MAX_LINE_BYTES).read_until(b'\n', line);
+    let read = read.map_err(|e| Error::Config(format!("cannot be read: {e}")))?;
+    if read as u64 == MAX_LINE_BYTES {
+        return Err(bad("longer than 16 MB"));
+    }
+    while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        line.pop();
+    }
+    Ok(read > 0)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    /// Tab-separated, `\` escapes `\`, tab and line feed.
+    Tsv,
+    /// Comma-separated, RFC 4180 quotes; no line breaks inside cells.
+    Csv,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Format> {
+        let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        match name.rsplit('.').next() {
+            Some("tsv" | "tab") => Ok(Format::Tsv),
+            Some("csv") => Ok(Format::Csv),
+            Some("jsonl" | "ndjson") => Ok(Format::JsonLines),
+            _ => Err(bad("unknown format: expected a name ending in .tsv, .csv or .jsonl, with or without .gz")),
+        }
+    }
+
+    /// Cells as (name, text); names only where the format has them in each line.
+    fn split(self, line: &str) -> Result<Vec<(String, String)>> {
+        let nameless = |cell: String| (String::new(), cell);
+        match self {
+            Format::Tsv => Ok(line.split('\t').map(|cell| nameless(unescape(cell))).collect()),
+            Format::Csv => Ok(split_csv(line)?.into_iter().map(nameless).collect()),
+            Format::JsonLines => {
+                let object: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(line).map_err(|_| bad("not a JSON object"))?;
+                let text = |value: serde_json::Value| match value {
+                    serde_json::Value::Null => String::new(),
+                    serde_json::Value::String(text) => text,
+                    other => other.to_string(),
+                };
+                Ok(object.into_iter().map(|(name, value)| (name, text(value))).collect())
+            }
+        }
+    }
+}
+
+fn unescape(cell: &str) -> String {
+    if !cell.contains('\\') {
+        return cell.to_string();
+    }
+    let mut out = String::with_capacity(cell.len());
+    let mut chars = cell.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => match chars.next() {
+                Some('t') => '\t',
+                Some('n') => '\n',
+                Some(other) => other,
+                None => '\\',
+            },
+            other => other,
+        });
+    }
+    out
+}
+
+fn split_csv(line: &str) -> Result<Vec<String>> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        let Some(cell) = cells.last_mut() else { break };
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                cell.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            other => cell.push(other),
+        }
+    }
+    if quoted { Err(bad("a quote is not closed on its line")) } else { Ok(cells) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Columns {
+        Columns {
+            text: vec!["merchant".into()],
+            label: "category".into(),
+            amount: Some("amount".into()),
+            period: None,
+            drop_labels: vec!["none".into()],
+        }
+    }
+
+    fn read(name: &str, content: &[u8]) -> Result<Dataset> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Dataset::read(&[path], &columns())
+    }
+
+    #[test]
+    fn three_formats_read_the_same() {
+        let tsv =
+            read("a.tsv", b"merchant\tamount\tcategory\nJOE'S, INC #1\t1.5\tfood\nx\t\tnone\nAral\\\\x\t-2\tfuel\n")
+                .unwrap();
+        let csv =
+            read("a.csv", b"category,merchant,amount\r\nfood,\"JOE'S, INC #1\",1.5\r\nnone,x,\r\nfuel,Aral\\x,-2\r\n")
+                .unwrap();
+        let json = read(
+            "a.jsonl",
+            br#"{"merchant":"JOE'S, INC #1","amount":1.5,"category":"food"}
+{"merchant":"x","category":"none"}
+{"merchant":"Aral\\x","amount":-2,"category":"fuel"}"#,
+        )
+        .unwrap();
+        for data in [&tsv, &csv, &json] {
+            assert_eq!(data.rows, tsv.rows);
+            assert_eq!(data.texts, [b"JOE'S INC #0\n".as_slice().into(), b"ARAL X\n".as_slice().into()]);
+            assert_eq!(data.classes, ["food", "fuel"]);
+            assert_eq!(data.dropped, 1);
+        }
+    }
+
+    #[test]
+    fn gzip_is_unpacked() {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(b"merchant\tamount\tcategory\nA\t1\tfood\n").unwrap();
+        assert_eq!(read("a.tsv.gz", &gz.finish().unwrap()).unwrap().rows.len(), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_line() {
+        let error = |name, content: &[u8]| read(name, content).unwrap_err().to_string();
+        assert!(error("a.tsv", b"merchant\tcategory\nA\tfood\n").contains("line 1: no column `amount`"));
+        assert!(error("a.tsv", b"merchant\tamount\tcategory\nA\t1\n").contains("line 2: fewer cells"));
+        assert!(error("a.tsv", b"merchant\tamount\tcategory\nA\t1\t\n").contains("line 2: the label"));
+        assert!(error("a.csv", b"merchant,amount,category\n\"A,1,x\n").contains("line 2: a quote"));
+        assert!(error("a.jsonl", b"[]\n").contains("line 1: not a JSON object"));
+        assert!(error("a.xls", b"").contains("unknown format"));
+        assert!(error("a.tsv", b"").contains("no labelled rows"));
+        assert!(error("a.tsv", b"merchant\tamount\tcategory\n\xff\t1\tx\n").contains("line 2: not UTF-8"));
+    }
+}

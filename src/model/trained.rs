@@ -1,0 +1,162 @@
+//! A trained model in memory, and its answer to one row.
+
+use serde::{Deserialize, Serialize};
+
+use super::calibrate::Calibration;
+use super::features::{FEATURE_VERSION, FeatureSpec, Scratch};
+use super::memory::{self, Memory};
+use super::normalize::NORMALIZER_VERSION;
+use super::weights::{Candidate, MAX_CLASSES, Scores, Weights};
+
+/// Everything about a model that is not a table of numbers: the header of its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Info {
+    /// The model's name: that of its folder.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Rules by which texts were normalized.
+    pub normalizer: u16,
+    /// Rules by which features were hashed.
+    pub features_version: u16,
+    /// Which features.
+    pub features: FeatureSpec,
+    /// Category names, in the order of the weights.
+    pub classes: Vec<String>,
+    /// Below this confidence the answer is `uncategorized`.
+    pub threshold: f32,
+    /// Confidence.
+    pub calibration: Calibration,
+    /// How it was trained: settings, counts and checksums of the data.
+    pub training: serde_json::Value,
+}
+
+impl Info {
+    /// What is wrong with a header that was read from a file, if anything.
+    pub fn check(&self) -> Result<(), String> {
+        self.features.check()?;
+        self.calibration.check()?;
+        if self.normalizer != NORMALIZER_VERSION || self.features_version != FEATURE_VERSION {
+            return Err(format!(
+                "made for normalizer {} and features {}, this program has {NORMALIZER_VERSION} and {FEATURE_VERSION}; train it again",
+                self.normalizer, self.features_version
+            ));
+        }
+        if self.classes.is_empty() || self.classes.len() > MAX_CLASSES {
+            return Err(format!("expected 1 to {MAX_CLASSES} categories, found {}", self.classes.len()));
+        }
+        let mut distinct = self.classes.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() != self.classes.len() || distinct.iter().any(String::is_empty) {
+            return Err("categories must be distinct and not empty".to_string());
+        }
+        if (0.0..=1.0).contains(&self.threshold) { Ok(()) } else { Err("the threshold must lie in 0 to 1".to_string()) }
+    }
+}
+
+/// A trained model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// What it is.
+    pub info: Info,
+    pub(super) weights: Weights,
+    pub(super) memory: Memory,
+}
+
+/// How far from home a row was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Familiarity {
+    /// The text itself was labelled in training.
+    Text,
+    /// The text is new, its merchant is not.
+    Merchant,
+    /// Nothing of it was labelled in training.
+    Unknown,
+    /// There was no text.
+    Empty,
+}
+
+/// The answer to one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// The three best categories with calibrated confidences; unused places have confidence 0.
+    pub top: [Candidate; 3],
+    /// What the confidence rests on.
+    pub familiarity: Familiarity,
+}
+
+impl Answer {
+    /// The best category.
+    pub fn best(&self) -> Candidate {
+        let [best, ..] = self.top;
+        best
+    }
+}
+
+/// Buffers of one worker.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// Texts and features of the row.
+    pub scratch: Scratch,
+    scores: Scores,
+}
+
+impl Model {
+    /// The answer to the texts that are set in `buffers`.
+    pub fn answer(&self, buffers: &mut Buffers, amount: Option<f64>) -> Answer {
+        let normal = buffers.scratch.normal_text();
+        if normal.is_empty() {
+            return Answer { top: [(0, 0.0); 3], familiarity: Familiarity::Empty };
+        }
+        let known = self.memory.text(memory::text_hash(normal)).copied();
+        if let Some(known) = known {
+            let confidence = f32::from(known.confidence) / f32::from(u16::MAX) * self.info.calibration.memory_trust;
+            let best = (known.class, confidence.min(1.0));
+            if best.1 >= self.info.threshold {
+                return Answer { top: [best, (0, 0.0), (0, 0.0)], familiarity: Familiarity::Text };
+            }
+            let others = self.guess(buffers, amount, self.info.calibration.temperature_known);
+            return Answer { top: merge(best, others), familiarity: Familiarity::Text };
+        }
+        let calibration = &self.info.calibration;
+        let (familiarity, temperature) = if self.memory.knows_merchant(memory::merchant_key(normal)) {
+            (Familiarity::Merchant, calibration.temperature_known)
+        } else {
+            (Familiarity::Unknown, calibration.temperature_unknown)
+        };
+        Answer { top: self.guess(buffers, amount, temperature), familiarity }
+    }
+
+    /// The scorer alone: the three best of the texts set in `buffers`.
+    pub fn guess(&self, buffers: &mut Buffers, amount: Option<f64>, temperature: f32) -> [Candidate; 3] {
+        self.margins(buffers, amount);
+        buffers.scores.softmax(temperature);
+        buffers.scores.top3()
+    }
+
+    /// Margins of all classes for the texts set in `buffers`.
+    pub fn margins<'b>(&self, buffers: &'b mut Buffers, amount: Option<f64>) -> &'b Scores {
+        let features = buffers.scratch.extract(&self.info.features, amount);
+        self.weights.score(features, &mut buffers.scores);
+        &buffers.scores
+    }
+
+    /// Whether the text set in `buffers` was labelled in training.
+    pub fn knows_text(&self, normal: &[u8]) -> bool {
+        self.memory.text(memory::text_hash(normal)).is_some()
+    }
+
+    /// The name of a class.
+    pub fn class(&self, class: u16) -> &str {
+        self.info.classes.get(usize::from(class)).map_or("", String::as_str)
+    }
+}
+
+/// The known class first, then the best of the others.
+fn merge(best: Candidate, guesses: [Candidate; 3]) -> [Candidate; 3] {
+    let mut others = guesses.into_iter().filter(|c| c.0 != best.0).map(|(c, p)| (c, p.min(best.1)));
+    [best, others.next().unwrap_or((0, 0.0)), others.next().unwrap_or((0, 0.0))]
+}
