@@ -11,6 +11,7 @@ pub fn builtin() -> Registry {
         .source("file", sources::file::make)
         .source("kafka", sources::kafka::make)
         // stages and sinks
+        .stage("categorize", stages::categorize::make)
         .stage("debezium", stages::debezium::make)
         .stage("filter", stages::filter::make)
         .stage("map", stages::map::make)

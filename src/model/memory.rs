@@ -24,7 +24,6 @@ pub struct Memory {
     /// Open addressing, a power of two long, at most half full; hash 0 is an empty place.
     texts: Vec<Known>,
     keys: Vec<u64>,
-    known: usize,
 }
 
 const EMPTY: Known = Known { hash: 0, class: 0, confidence: 0 };
@@ -41,7 +40,7 @@ impl Memory {
         for key in keys {
             put(&mut merchants, *key, |key| *key);
         }
-        Memory { texts: table, keys: merchants, known: texts.len() }
+        Memory { texts: table, keys: merchants }
     }
 
     /// The entry of a text.
@@ -52,16 +51,6 @@ impl Memory {
     /// Whether a merchant was seen in training.
     pub fn knows_merchant(&self, key: u64) -> bool {
         find(&self.keys, key, |k| *k).is_some()
-    }
-
-    /// Number of known texts.
-    pub fn len(&self) -> usize {
-        self.known
-    }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.known == 0
     }
 
     /// All texts in the order of their hashes.

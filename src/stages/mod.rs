@@ -1,5 +1,6 @@
 //! Stages: what happens to records between a source and the sinks. One file (or folder) a component, named as in YAML.
 
+pub mod categorize;
 pub mod debezium;
 pub mod filter;
 pub mod map;
