@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome, report};
 use crate::Result;
-use crate::pipeline::{Flow, Pipeline, ProcessVariables, TableFlow, load};
+use crate::pipeline::{Field, Flow, Pipeline, ProcessVariables, TableFlow, load};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -60,8 +60,12 @@ fn step_text(text: &mut String, before: &Flow, after: &Flow) {
         let _ = writeln!(text, "  passes on what it gets");
         return;
     }
-    for (name, table) in after.tables.iter().filter(|(name, table)| before.tables.get(*name) != Some(table)) {
-        table_text(text, name, table);
+    for (name, table) in &after.tables {
+        match before.tables.get(name) {
+            None => table_text(text, name, table),
+            Some(old) if old != table => change_text(text, name, old, table),
+            Some(_) => {}
+        }
     }
     for name in before.tables.keys().filter(|name| !after.tables.contains_key(*name)) {
         let _ = writeln!(text, "  - {name}");
@@ -87,16 +91,35 @@ fn step_text(text: &mut String, before: &Flow, after: &Flow) {
 fn table_text(text: &mut String, name: &str, table: &TableFlow) {
     let key = if table.key.is_empty() { String::new() } else { format!(" (key {})", table.key.join(", ")) };
     let _ = writeln!(text, "  {name}{key}");
-    let names = table.fields.iter().map(|f| f.name.chars().count()).max().unwrap_or_default();
-    let kinds = table.fields.iter().map(|f| f.kind.to_string().len()).max().unwrap_or_default();
-    for field in &table.fields {
-        let origin = if field.origin.is_empty() { String::new() } else { format!("  ← {}", field.origin.join(", ")) };
-        let tags = if field.tags.is_empty() { String::new() } else { format!("  [{}]", field.tags.join(", ")) };
-        let line = format!("    {:names$}  {:kinds$}{origin}{tags}", field.name, field.kind.to_string());
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+    fields_text(text, "", table.fields.iter());
     if table.open {
         let _ = writeln!(text, "    any other field, as it comes");
+    }
+}
+
+/// What became of the fields of a table that was there before.
+fn change_text(text: &mut String, name: &str, old: &TableFlow, new: &TableFlow) {
+    let key = if old.key == new.key { String::new() } else { format!(" (key now {})", new.key.join(", ")) };
+    let _ = writeln!(text, "  {name}{key}");
+    fields_text(text, "+ ", new.fields.iter().filter(|f| old.field(&f.name) != Some(f)));
+    for gone in old.fields.iter().filter(|f| new.field(&f.name).is_none()) {
+        let _ = writeln!(text, "    - {}", gone.name);
+    }
+    match (old.open, new.open) {
+        (false, true) => drop(writeln!(text, "    + any other field, as it comes")),
+        (true, false) => drop(writeln!(text, "    - any other field")),
+        _ => {}
+    }
+}
+
+fn fields_text<'a>(text: &mut String, mark: &str, fields: impl Iterator<Item = &'a Field> + Clone) {
+    let names = fields.clone().map(|f| f.name.chars().count()).max().unwrap_or_default();
+    let kinds = fields.clone().map(|f| f.kind.to_string().len()).max().unwrap_or_default();
+    for field in fields {
+        let origin = if field.origin.is_empty() { String::new() } else { format!("  ← {}", field.origin.join(", ")) };
+        let tags = if field.tags.is_empty() { String::new() } else { format!("  [{}]", field.tags.join(", ")) };
+        let line = format!("    {mark}{:names$}  {:kinds$}{origin}{tags}", field.name, field.kind.to_string());
+        let _ = writeln!(text, "{}", line.trim_end());
     }
 }
 

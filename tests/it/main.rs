@@ -10,4 +10,5 @@ mod command_line;
 mod diagnostics;
 mod exact_json;
 mod kafka;
+mod pipelines;
 mod sinks;
