@@ -38,11 +38,9 @@ impl<'a> Text<'a> {
         if !self.escaped {
             return Ok(Cow::Borrowed(self.raw));
         }
-        match serde_json::from_str::<String>(&format!("\"{}\"", self.raw)) {
-            Ok(text) => Ok(Cow::Owned(text)),
-            Err(_) => {
-                Err(Fault::new("json.syntax", "a string has an escape that is not valid JSON (a lone surrogate?)"))
-            }
+        match unescape(self.raw) {
+            Some(text) => Ok(Cow::Owned(text)),
+            None => Err(Fault::new("json.syntax", "a string has an escape that is not valid JSON (a lone surrogate?)")),
         }
     }
 }
@@ -374,6 +372,50 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Resolves escapes; `None` for those that JSON does not have and for halves of surrogate pairs.
+fn unescape(raw: &str) -> Option<String> {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut chars = escape.chars();
+        let resolved = match chars.next()? {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'u' => {
+                let (resolved, length) = unicode(chars.as_str())?;
+                chars = chars.as_str().get(length..)?.chars();
+                resolved
+            }
+            plain @ ('"' | '\\' | '/') => plain,
+            _ => return None,
+        };
+        text.push(resolved);
+        rest = chars.as_str();
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// The character of `XXXX`, or of `XXXX\uXXXX` where the first is half of a surrogate pair; and how many bytes it took.
+fn unicode(digits: &str) -> Option<(char, usize)> {
+    let hex = |at: usize| {
+        let digits = digits.get(at..at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let first = hex(0)?;
+    if let Some(single) = char::from_u32(first) {
+        return Some((single, 4));
+    }
+    let second = hex(6).filter(|_| digits.get(4..6) == Some("\\u"))?;
+    let pair = (0xd800..0xdc00).contains(&first) && (0xdc00..0xe000).contains(&second);
+    let combined = || char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
+    pair.then(combined).flatten().map(|c| (c, 10))
+}
+
 /// The fault for nesting beyond [`MAX_DEPTH`].
 #[cold]
 pub fn too_deep() -> Fault {
@@ -489,7 +531,9 @@ mod tests {
     fn escapes_resolve_and_lone_surrogates_do_not() {
         let text = |json| Cursor::new(json).string().unwrap().resolve();
         assert_eq!(text("\"a\\u00e4\\n\"").unwrap(), "aä\n");
-        assert_eq!(text("\"\\ud83d\\ude00\"").unwrap(), "😀");
-        assert_eq!(text("\"\\ud83d\"").unwrap_err().code, "json.syntax");
+        assert_eq!(text("\"\\ud83d\\ude00\\/\\b\\f\\r\\t\\\\\"").unwrap(), "😀/\u{8}\u{c}\r\t\\");
+        for wrong in ["\"\\ud83d\"", "\"\\ud83d\\u0041\"", "\"\\ude00\"", "\"\\u12\"", "\"\\u+123\""] {
+            assert_eq!(text(wrong).unwrap_err().code, "json.syntax", "{wrong}");
+        }
     }
 }
