@@ -38,7 +38,7 @@ ready_postgres() {
 java_main() {
     local heap=$1
     shift
-    printf '%s\0' java "-Xmx$heap" "-Xms$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel="${JIT_LEVEL:-4}" \
+    printf '%s\0' java "-Xmx$heap" "-Xms$heap" -XX:+UseSerialGC -XX:-UsePerfData -XX:TieredStopAtLevel="${JIT_LEVEL:-4}" \
         -Djava.net.preferIPv4Stack=true -Djava.awt.headless=true -Dlog4j2.configurationFile="$HERE/log4j2.properties" "$@"
 }
 
