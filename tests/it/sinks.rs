@@ -6,6 +6,8 @@ mod lab;
 mod mongodb_faults;
 #[path = "sinks/mongodb_values.rs"]
 mod mongodb_values;
+#[path = "sinks/proxy.rs"]
+mod proxy;
 
 use std::collections::BTreeMap;
 

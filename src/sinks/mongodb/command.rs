@@ -6,11 +6,12 @@
 
 use super::bson::{Open, Writer, kind};
 use super::fold::Entry;
-use super::values::{Fit, GUARD_VERSION, Style};
+use super::values::{Fit, GUARD_VERSION, Style, Unfit};
 
-/// A command is one BSON document for the driver, and so bound by the server's limit for documents: 16 MB. What a single
-/// largest document needs around it fits in the 16 KB that the server grants above.
+/// A command is one BSON document for the driver, and so bound by the server's limit for documents: 16 MB.
 const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A statement that has a command for itself may use most of the 16 KB that the server grants above.
+const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX + 15 * 1024;
 /// The server's own limit of statements in a command.
 const STATEMENTS_MAX: usize = 100_000;
 
@@ -84,7 +85,10 @@ impl<'a> Commands<'a> {
         let start = self.writer.len();
         self.writer.index(kind, self.places.len());
         let value = self.writer.len();
-        let written = write(&mut self.writer);
+        let written = write(&mut self.writer).and_then(|()| match self.writer.len() - value {
+            ..=STATEMENT_BYTES_MAX => Ok(()),
+            _ => Err(Unfit::new("document.too_large", "document and key together exceed what a command may hold")),
+        });
         if written.is_err() {
             self.writer.truncate(start);
         } else if self.writer.len() > COMMAND_BYTES_MAX && !self.places.is_empty() {
@@ -130,15 +134,6 @@ fn open_statement(w: &mut Writer, entry: &Entry<'_>, older_than: Option<i64>) ->
     }
     w.close(query);
     statement
-}
-
-/// Replaces an existing document that is older.
-pub(super) fn replace_older(w: &mut Writer, entry: &Entry<'_>, style: Style) -> Fit {
-    let statement = open_statement(w, entry, Some(entry.version));
-    w.name(kind::DOCUMENT, "u");
-    entry.write_document(w, style)?;
-    w.close(statement);
-    Ok(())
 }
 
 /// Puts the document if there is none or an older one, in one atomic step whatever other writers do. The document
@@ -224,7 +219,7 @@ mod tests {
                 let document = w.open();
                 w.text("t", &big);
                 w.close(document);
-                if place == 1 { Err(super::super::values::Unfit::new("x", "y")) } else { Ok(()) }
+                if place == 1 { Err(Unfit::new("x", "y")) } else { Ok(()) }
             });
             assert_eq!(added.is_err(), place == 1);
         }

@@ -93,13 +93,6 @@ impl Entry<'_> {
         }
         Ok(())
     }
-
-    /// Whether a replacement of this document would be refused for its field names, which only inserts and pipeline
-    /// updates may start with a dollar.
-    pub fn has_dollar_field(&self) -> bool {
-        let row = self.record.row.as_ref();
-        row.is_some_and(|row| row.schema().columns.iter().any(|column| column.name.starts_with('$')))
-    }
 }
 
 /// One entry per document.

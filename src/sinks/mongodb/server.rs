@@ -11,7 +11,7 @@
 //! | authentication, missing rights | `Unavailable`: an operator mends it, nothing is lost meanwhile |
 //! | what is not known | `Unavailable`: better a pause that is seen than a record that is lost |
 //! | 11000 on `_id` | the guarded path |
-//! | 11000 on another unique index | reject `unique.violated`, after a second try at the end of the batch |
+//! | 11000 on another unique index | reject `unique.violated`, once trying again at the end of the batch helps no more |
 //! | 121 (schema validation) | reject `document.invalid` |
 //! | 10334, 17419, 17420 (size) | reject `document.too_large` |
 //! | 2, 9, 14, 52, 53, 55, 56, 57, 66, 171, 16755, 16766, 17261, 17262, 50840 and alike for one statement (names, index keys) | reject `document.refused` |
@@ -43,8 +43,6 @@ pub(super) struct Server {
 
 /// The answer to a write command.
 pub(super) struct Answer {
-    /// How many documents matched (or were inserted or deleted).
-    pub matched: u64,
     /// Statements that failed, by their place in the fold.
     pub failed: Vec<(usize, Failure)>,
 }
@@ -154,7 +152,7 @@ impl Server {
             let text = format!("{place}: written, but not yet safe on a majority (code {code} {name})");
             return Err(Error::Unavailable(text));
         }
-        let mut answer = Answer { matched: integer(&reply, "n").unsigned_abs(), failed: Vec::new() };
+        let mut answer = Answer { failed: Vec::new() };
         for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
             let Some(error) = error.as_document() else { continue };
             let place = usize::try_from(integer(error, "index")).ok().and_then(|at| command.places.get(at).copied());

@@ -5,11 +5,10 @@
 //! nothing is reported as written before that.
 
 use bson::doc;
-use rustc_hash::FxHashSet;
 use tokio::join;
 
 use super::bson::kind;
-use super::command::{Command, Commands, delete_older, put_guarded, put_tombstone, replace_older};
+use super::command::{Command, Commands, delete_older, put_guarded, put_tombstone};
 use super::fold::Fold;
 use super::server::{Answer, Failure, Found, Server};
 use super::values::{GUARD_VERSION, Style, Unfit};
@@ -48,7 +47,6 @@ pub(super) struct Target {
 #[derive(Default)]
 struct Work {
     insert: Vec<usize>,
-    replace: Vec<usize>,
     guard: Vec<usize>,
     bury: Vec<usize>,
     /// Already there with this very version: written by an earlier attempt that may not have looked for tombstones.
@@ -58,8 +56,8 @@ struct Work {
 /// What became of some writes.
 #[derive(Default)]
 struct Outcome {
-    /// Left to the guarded path: a duplicate `_id`, or a replacement that matched nothing.
-    unsure: Vec<usize>,
+    /// A document with this `_id` is there.
+    duplicate: Vec<usize>,
     /// Refused by a unique index other than `_id`'s.
     violated: Vec<usize>,
     unfit: Vec<(usize, Unfit)>,
@@ -69,7 +67,7 @@ impl Outcome {
     fn take(&mut self, answer: Answer) {
         for (place, failure) in answer.failed {
             match failure {
-                Failure::Duplicate => self.unsure.push(place),
+                Failure::Duplicate => self.duplicate.push(place),
                 Failure::Violated => self.violated.push(place),
                 Failure::Unfit(unfit) => self.unfit.push((place, unfit)),
             }
@@ -77,7 +75,7 @@ impl Outcome {
     }
 
     fn merge(&mut self, other: Outcome) {
-        self.unsure.extend(other.unsure);
+        self.duplicate.extend(other.duplicate);
         self.violated.extend(other.violated);
         self.unfit.extend(other.unfit);
     }
@@ -105,35 +103,33 @@ impl Target {
     pub async fn write(&mut self, fold: &Fold<'_>) -> Result<Vec<(usize, Unfit)>> {
         let work = self.choose(fold).await?;
         // Independent of each other, since a fold has every key once; all are awaited, so that none is torn.
-        let (inserted, replaced, buried) =
-            join!(self.insert(fold, &work.insert), self.replace(fold, &work.replace), self.bury(fold, &work.bury));
-        let (inserted, replaced) = (inserted?, replaced?);
+        let (inserted, guarded, buried) =
+            join!(self.insert(fold, &work.insert), self.guard(fold, &work.guard), self.bury(fold, &work.bury));
+        let (inserted, mut outcome) = (inserted?, guarded?);
         buried?;
-        if !inserted.unsure.is_empty() {
+        if !inserted.duplicate.is_empty() {
             self.calm = 0;
         }
-        let mut outcome = Outcome::default();
-        let mut guard = work.guard.clone();
-        for part in [inserted, replaced] {
-            outcome.merge(part);
+        outcome.merge(inserted);
+        // Unique values, too: within a batch, one may move from a document to another. Tried as long as it helps.
+        let mut again = std::mem::take(&mut outcome.duplicate);
+        again.append(&mut outcome.violated);
+        while !again.is_empty() {
+            outcome.merge(self.guard(fold, &again).await?);
+            if outcome.violated.len() == again.len() {
+                break;
+            }
+            again = std::mem::take(&mut outcome.violated);
         }
-        guard.append(&mut outcome.unsure);
-        // A second try: within a batch, a unique value may move from one document to another.
-        guard.append(&mut outcome.violated);
-        for _ in 0..2 {
-            let tried = self.guard(fold, &guard).await?;
-            outcome.merge(tried);
-            guard = std::mem::take(&mut outcome.violated);
-        }
-        let violated = "another document has the same value in a unique index; it is tried again when either changes";
-        outcome.unfit.extend(guard.into_iter().map(|place| (place, Unfit::new("unique.violated", violated))));
-        if !outcome.unsure.is_empty() {
-            return Err(Error::Unavailable("mongodb: other writers keep changing the same keys".into()));
+        if !outcome.duplicate.is_empty() {
+            return Err(Error::Unavailable(format!("mongodb {}: others keep changing the same keys", self.documents)));
         }
         let mut written = work.same;
-        written.extend(work.insert.iter().chain(&work.replace).chain(&work.guard));
+        written.extend(work.insert.iter().chain(&work.guard));
         self.respect_tombstones(fold, &written).await?;
-        Ok(outcome.unfit)
+        let violated = "another document has the same value in a unique index; mend it there and retry";
+        let violated = outcome.violated.into_iter().map(|place| (place, Unfit::new("unique.violated", violated)));
+        Ok(outcome.unfit.into_iter().chain(violated).collect())
     }
 
     /// Decides from what is known, and from what the probe tells, what becomes of every entry.
@@ -161,10 +157,8 @@ impl Target {
             match version {
                 Some(there) if there > entry.version => {}
                 Some(there) if there == entry.version => work.same.push(place),
-                Some(_) if entry.has_dollar_field() => work.guard.push(place),
-                Some(_) => work.replace.push(place),
-                // Somebody else's document: the guarded path takes it over.
-                None => work.guard.push(place),
+                // Older, or somebody else's document: the guarded update takes that over.
+                _ => work.guard.push(place),
             }
         }
         probe.retain(|place| missing.get(*place) == Some(&true));
@@ -200,28 +194,6 @@ impl Target {
         }
         for command in commands.finish() {
             outcome.take(self.server.write(command).await?);
-        }
-        Ok(outcome)
-    }
-
-    async fn replace(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut commands = Commands::write("update", &self.documents, "updates", self.server.timeout_ms());
-        for place in places {
-            let Some(entry) = fold.get(*place) else { continue };
-            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| replace_older(w, entry, self.style)) {
-                outcome.unfit.push((*place, unfit));
-            }
-        }
-        for command in commands.finish() {
-            let sent = command.places.clone();
-            let answer = self.server.write(command).await?;
-            let failed: FxHashSet<usize> = answer.failed.iter().map(|(place, _)| *place).collect();
-            if answer.matched + (failed.len() as u64) < sent.len() as u64 {
-                // Somebody was faster with at least one of them; the reply does not say with which.
-                outcome.unsure.extend(sent.iter().filter(|place| !failed.contains(place)));
-            }
-            outcome.take(answer);
         }
         Ok(outcome)
     }

@@ -2,6 +2,7 @@
 //! product's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,17 +36,16 @@ pub fn yaml(entries: &[(&str, &str)]) -> Node {
 }
 
 /// Builds, plans and opens a sink.
-pub async fn opened(make: StageFactory, options: &[(&str, &str)], folder: &std::path::Path) -> Box<dyn Stage> {
-    let node = yaml(options);
-    let mut section = Section::new(&node);
+pub async fn opened(make: StageFactory, options: Node, folder: &Path) -> headwater::Result<Box<dyn Stage>> {
+    let mut section = Section::new(&options);
     let mut sink = make(&mut section);
     assert_eq!(section.finish(), []);
     sink.plan(headwater::pipeline::Flow { open: true, ..Default::default() }).unwrap();
-    sink.open(&lane(folder)).await.unwrap();
-    sink
+    sink.open(&lane(folder)).await?;
+    Ok(sink)
 }
 
-pub fn lane(folder: &std::path::Path) -> LaneContext {
+fn lane(folder: &Path) -> LaneContext {
     LaneContext {
         pipeline: "test".into(),
         lane: 0,
@@ -148,8 +148,22 @@ impl Mongo {
     pub async fn sink_at(&self, uri: &str, app_name: &str, more: &[(&str, &str)]) -> Box<dyn Stage> {
         let uri = format!("{uri}{}appName={app_name}", if uri.contains('?') { "&" } else { "/?" });
         let options = [("uri", &*uri), ("database", &*self.database), ("write", self.plan)];
-        let options: Vec<_> = options.into_iter().filter(|(key, _)| !more.iter().any(|(k, _)| k == key)).collect();
-        opened(headwater::sinks::mongodb::make, &[&options, more].concat(), std::path::Path::new(".")).await
+        let options = yaml(&[&options, more].concat());
+        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap()
+    }
+
+    /// A sink with another age of tombstones.
+    pub async fn sink_keeping(&self, keep: &str) -> Box<dyn Stage> {
+        let mut options = yaml(&[("uri", &self.uri), ("database", &self.database), ("tombstones", "")]);
+        let NodeKind::Map(entries) = &mut options.kind else { panic!("options are a map") };
+        entries[2].1 = yaml(&[("keep", keep)]);
+        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap()
+    }
+
+    /// Opens a sink at any URI.
+    pub async fn try_open(&self, uri: &str) -> headwater::Result<Box<dyn Stage>> {
+        let options = yaml(&[("uri", uri), ("database", &self.database)]);
+        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await
     }
 
     pub fn collection(&self, name: &str) -> mongodb::Collection<Document> {
@@ -191,7 +205,7 @@ pub struct SqliteFile(pub tempfile::TempDir);
 #[async_trait]
 impl Lab for SqliteFile {
     async fn sink(&self) -> Box<dyn Stage> {
-        opened(headwater::sinks::sqlite::make, &[("path", "target.db")], self.0.path()).await
+        opened(headwater::sinks::sqlite::make, yaml(&[("path", "target.db")]), self.0.path()).await.unwrap()
     }
 
     async fn documents(&self) -> Documents {
