@@ -5,6 +5,7 @@
 //! since calendar libraries stop at year 9999. Deliberately absent: zones. An instant is an instant.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A day, counted from 1970-01-01. `i32::MAX` and `i32::MIN` are SQL's infinite dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,8 @@ pub struct Timestamp {
 
 const DAY_SECS: i64 = 86_400;
 const NANOS: i64 = 1_000_000_000;
+/// Beyond it, seconds since 1970 do not fit an `i64`.
+const MAX_YEAR: i64 = 292_277_026_596;
 
 impl Date {
     /// SQL `infinity`.
@@ -136,6 +139,86 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl FromStr for Date {
+    type Err = &'static str;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "infinity" => Ok(Date::INFINITY),
+            "-infinity" => Ok(Date::NEG_INFINITY),
+            _ => i32::try_from(parse_day(text)?).map(|days| Date { days }).map_err(|_| "the date is out of range"),
+        }
+    }
+}
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (sign, rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+        let (secs, nanos) = parse_clock(rest)?;
+        let nanos = i128::from(secs) * i128::from(NANOS) + i128::from(nanos);
+        i64::try_from(sign * nanos).map(|nanos| Time { nanos }).map_err(|_| "the time is out of range")
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = &'static str;
+
+    /// Reads what `Display` writes; a final `Z` is allowed.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "infinity" => return Ok(Timestamp::INFINITY),
+            "-infinity" => return Ok(Timestamp::NEG_INFINITY),
+            _ => {}
+        }
+        let text = text.strip_suffix('Z').unwrap_or(text);
+        let (day, clock) = text.split_once('T').ok_or("expected a date, T and a time")?;
+        let (secs, nanos) = parse_clock(clock)?;
+        let days = parse_day(day)?.checked_mul(DAY_SECS);
+        let secs = days.and_then(|days| days.checked_add(secs)).ok_or("the timestamp is out of range")?;
+        Ok(Timestamp { secs, nanos })
+    }
+}
+
+/// Days since 1970 of `[+|-]YYYY-MM-DD`; a year may have more digits.
+fn parse_day(text: &str) -> Result<i64, &'static str> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut parts = rest.split('-');
+    let mut number = || parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?.parse::<i64>().ok();
+    let (year, month, day) = number()
+        .zip(number())
+        .zip(number())
+        .map(|((year, month), day)| (sign * year, month as u32, day as u32))
+        .filter(|(year, ..)| year.abs() <= MAX_YEAR)
+        .ok_or("expected YYYY-MM-DD")?;
+    if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return Err("expected YYYY-MM-DD");
+    }
+    let days = days_from_civil(year, month, day);
+    if civil_from_days(days) == (year, month, day) { Ok(days) } else { Err("the month has no such day") }
+}
+
+/// Seconds and nanoseconds of `HH:MM:SS[.fraction]`; hours may have more digits.
+fn parse_clock(text: &str) -> Result<(i64, u32), &'static str> {
+    const EXPECTED: &str = "expected HH:MM:SS with up to 9 digits of fraction";
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = clock.split(':');
+    let mut number = || parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?.parse::<i64>().ok();
+    let ((hours, minutes), secs) = number().zip(number()).zip(number()).ok_or(EXPECTED)?;
+    if parts.next().is_some() || hours > 9_999_999 || minutes > 59 || secs > 60 || fraction.len() > 9 {
+        return Err(EXPECTED);
+    }
+    let nanos = fraction.bytes().try_fold(0_u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')));
+    let scale = 10_u32.pow(9 - fraction.len() as u32);
+    Ok((hours * 3_600 + minutes * 60 + secs, nanos.ok_or(EXPECTED)? * scale))
+}
+
 fn write_day(f: &mut fmt::Formatter<'_>, days: i64) -> fmt::Result {
     let (year, month, day) = civil_from_days(days);
     match year {
@@ -198,5 +281,23 @@ mod tests {
     fn times_may_be_24_hours_or_negative() {
         assert_eq!(Time::from_units(86_400_000_000, 1_000_000).unwrap().to_string(), "24:00:00");
         assert_eq!(Time { nanos: -3_020_399_000_000_000 }.to_string(), "-838:59:59");
+    }
+
+    #[test]
+    fn text_reads_back() {
+        for text in ["1970-01-01", "-4712-01-01", "+10000-02-29", "infinity", "0000-12-31"] {
+            assert_eq!(text.parse::<Date>().unwrap().to_string(), text);
+        }
+        for text in ["24:00:00", "-838:59:59", "00:00:00.000000001"] {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        for text in ["1969-12-31T23:59:59.999999", "-0044-03-15T12:00:00", "+294276-12-31T23:59:59.5", "-infinity"] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        for text in ["", "2023-02-29", "2023-13-01", "x", "2023-1-1-1", "+-1-1-1", "99999999999999999999-01-01"] {
+            assert!(text.parse::<Date>().is_err(), "{text}");
+        }
+        assert!("12:00".parse::<Time>().is_err());
+        assert!("12:00:00.1234567890".parse::<Time>().is_err());
     }
 }
