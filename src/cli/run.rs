@@ -71,8 +71,13 @@ pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> 
 /// What a run needs besides its flags.
 pub(super) fn options(context: &Context, shutdown: CancellationToken) -> RunOptions {
     let data_dir = context.settings.data_dir.clone();
-    let stores = Arc::new(Stores::new(&data_dir));
+    let stores = Arc::new(stores(context));
     RunOptions { data_dir, stores, until_end: false, accept_gap: false, shutdown }
+}
+
+/// The stores that this process may open.
+pub(super) fn stores(context: &Context) -> Stores {
+    Stores::new(&context.settings.data_dir).with_names(context.settings.stores.clone())
 }
 
 /// Runs `work` on a new runtime with as many threads as there are cores.

@@ -9,25 +9,37 @@
 //!
 //! Deliberately absent: transactions across tables for readers other than snapshots, queries, history of rows.
 
+mod codec;
+mod identity;
+pub mod sqlite;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{Message, Record, Reject, Row, Value};
 
 /// Every store of this process, opened once per name.
 pub struct Stores {
     data_dir: PathBuf,
+    names: BTreeMap<String, String>,
     open: tokio::sync::Mutex<BTreeMap<String, SharedStore>>,
 }
 
 impl Stores {
     /// No store is opened yet; embedded ones live in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Stores { data_dir: data_dir.into(), open: tokio::sync::Mutex::default() }
+        Stores { data_dir: data_dir.into(), names: BTreeMap::new(), open: tokio::sync::Mutex::default() }
+    }
+
+    /// What names stand for: the path of an embedded store or a `mongodb://` URI.
+    #[must_use]
+    pub fn with_names(mut self, names: BTreeMap<String, String>) -> Self {
+        self.names = names;
+        self
     }
 
     /// The store called `name`: a plain name is an embedded store `DATA_DIR/NAME.db`, a `mongodb://` URI a database.
@@ -36,7 +48,36 @@ impl Stores {
         if let Some(store) = open.get(name) {
             return Ok(store.clone());
         }
-        Err(crate::Error::Config(format!("store `{name}` in {}: no engine", self.data_dir.display())))
+        let path = self.path_of(name)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::Unavailable(format!("folder {} cannot be made: {e}", folder.display())))?;
+        }
+        let store: SharedStore = Arc::new(sqlite::SqliteStore::open(path).await?);
+        open.insert(name.to_string(), store.clone());
+        Ok(store)
+    }
+
+    /// Like [`Stores::get`], but never makes a store: for looking into what is there.
+    pub async fn existing(&self, name: &str) -> Result<SharedStore> {
+        let path = self.path_of(name)?;
+        if !path.is_file() {
+            return Err(Error::Config(format!("there is no store `{name}`: {} does not exist", path.display())));
+        }
+        self.get(name).await
+    }
+
+    fn path_of(&self, name: &str) -> Result<PathBuf> {
+        if let Some(path) = self.names.get(name) {
+            return Ok(path.into());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(Error::Config(
+                "a store's name is made of letters, digits, `_`, `-` and `.`, or is a mongodb:// URI".into(),
+            ));
+        }
+        Ok(self.data_dir.join(format!("{name}.db")))
     }
 }
 
@@ -94,6 +135,9 @@ pub struct StoredRow {
 /// A raw store: embedded (one file) or MongoDB.
 #[async_trait]
 pub trait RawStore: Send + Sync {
+    /// The store's random name, made with it: tells a store from another one built again under the same name.
+    fn id(&self) -> &str;
+
     /// Applies records in order as one durable commit.
     async fn apply(&self, records: Vec<Record>) -> Result<Applied>;
 
@@ -105,6 +149,9 @@ pub trait RawStore: Send + Sync {
 
     /// Names of all tables, with the number of live rows.
     async fn tables(&self) -> Result<Vec<(String, u64)>>;
+
+    /// The last applied offset of every topic and partition, committed together with the rows.
+    async fn positions(&self) -> Result<Vec<(String, i32, i64)>>;
 
     /// Keeps messages aside, durably. The same id again replaces the earlier entry.
     async fn park(&self, parked: &[Parked]) -> Result<()>;

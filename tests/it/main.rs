@@ -12,3 +12,4 @@ mod exact_json;
 mod kafka;
 mod pipelines;
 mod sinks;
+mod stores;

@@ -115,6 +115,9 @@ struct Recorder(Mutex<Vec<Record>>);
 
 #[async_trait]
 impl RawStore for Recorder {
+    fn id(&self) -> &str {
+        "recorder"
+    }
     async fn apply(&self, records: Vec<Record>) -> Result<Applied> {
         self.0.lock().unwrap().extend(records.iter().cloned());
         Ok(Applied { records, ..Applied::default() })
@@ -126,6 +129,9 @@ impl RawStore for Recorder {
         Err(Error::Broken("not read here".into()))
     }
     async fn tables(&self) -> Result<Vec<(String, u64)>> {
+        Ok(Vec::new())
+    }
+    async fn positions(&self) -> Result<Vec<(String, i32, i64)>> {
         Ok(Vec::new())
     }
     async fn park(&self, _: &[Parked]) -> Result<()> {

@@ -1,0 +1,184 @@
+//! What is not one row under one key: truncates, and rows of tables without a key.
+//!
+//! A table without a key is a multiset. Each row is stored under the position that brought it; a delete, which names its
+//! row by content only, takes one live row with equal content and leaves its own position there, so that the same delete
+//! again finds what it took. Deliberately absent: deletes that arrive before their row. They are rejected.
+
+use rusqlite::OptionalExtension;
+use sha2::{Digest, Sha256};
+
+use super::apply::{Batch, complete, is_partial, read_position};
+use super::catalog::{Shape, Table};
+use super::file::{broken, sql};
+use crate::error::Result;
+use crate::record::{Kind, Op, Order, Record, Row, Value, supersedes, write_json_text};
+use crate::stores::codec;
+use crate::stores::identity::{Identity, identity, instance_key, values_of};
+
+impl Batch<'_> {
+    /// Every row older than the truncate becomes a tombstone and leaves as a delete, so that whatever was derived from
+    /// it follows. Memory: one record per row of the table.
+    pub(super) fn truncate(&mut self, table: &Table, record: &Record) -> Result<()> {
+        let at = &record.position;
+        if table.truncated.as_ref().is_none_or(|t| supersedes(t, at) == Order::Newer) {
+            let text = serde_json::to_string(at).map_err(broken)?;
+            self.conn
+                .execute("UPDATE headwater_tables SET truncated = ?2 WHERE id = ?1", (table.id, text))
+                .map_err(sql)?;
+            self.catalog.forget(&table.name);
+            self.changed = true;
+        }
+        let mut gone = Vec::new();
+        let text = format!(
+            "SELECT topic, partition, \"offset\", source, deleted, schema, row, key FROM {} ORDER BY key",
+            table.sql_name
+        );
+        let mut statement = self.conn.prepare(&text).map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let deleted: bool = row.get(4).map_err(sql)?;
+            let order = supersedes(&read_position(self.conn, self.catalog, row, 0)?, at);
+            if order == Order::Stale || (order == Order::Newer) == deleted {
+                continue;
+            }
+            let shape = self.catalog.shape(self.conn, row.get(5).map_err(sql)?)?;
+            let key: Identity = row.get(7).map_err(sql)?;
+            let text = row.get_ref(6).map_err(sql)?.as_str_or_null().map_err(broken)?;
+            gone.push((key_row(&key, &shape, text)?, key, order));
+        }
+        for (key_row, key, order) in gone {
+            if order == Order::Newer {
+                self.bury(table, &key, at, false)?;
+            }
+            self.applied.records.push(Record { op: Op::Delete, key: key_row, row: None, ..record.clone() });
+        }
+        Ok(())
+    }
+
+    /// A change in a table without a key.
+    pub(super) fn keyless(&mut self, table: &Table, mut record: Record) -> Result<()> {
+        if !table.keyless {
+            self.prepare_keyless(table)?;
+        }
+        if let (Some(row), Some(before)) = (&mut record.row, &record.before) {
+            complete(row, before);
+        }
+        if record.row.as_ref().is_some_and(is_partial) {
+            let reason = "a row without a key has values that the source did not send: set replica identity full";
+            self.reject(record, "row.unchanged_without_base", reason.into());
+            return Ok(());
+        }
+        if matches!(record.op, Op::Update | Op::Delete) && !self.take_one(table, &record)? {
+            let reason = "no stored row equals the one that the source changed (the table has no key): \
+                          set replica identity full, or load the table again";
+            self.reject(record, "keyless.no_match", reason.into());
+            return Ok(());
+        }
+        match record.row {
+            Some(_) if record.op.is_upsert() => self.add_one(table, record),
+            None if record.op.is_upsert() => {
+                self.reject(record, "row.missing", "expected a row in a create, update or read".into());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare_keyless(&mut self, table: &Table) -> Result<()> {
+        let name = super::file::quoted(&format!("headwater_digest_{}", table.id));
+        let text = format!("CREATE INDEX IF NOT EXISTS {name} ON {} (digest, deleted)", table.sql_name);
+        self.conn.execute_batch(&text).map_err(sql)?;
+        self.conn.execute("UPDATE headwater_tables SET keyless = 1 WHERE id = ?1", [table.id]).map_err(sql)?;
+        self.catalog.forget(&table.name);
+        Ok(())
+    }
+
+    fn add_one(&mut self, table: &Table, mut record: Record) -> Result<()> {
+        record.key = instance_key(&record.position);
+        if record.op == Op::Update {
+            record.op = Op::Create;
+        }
+        let key = identity(record.key.values());
+        let digest = record.row.as_ref().map(digest);
+        let stored = self.insert(table, &key, &record, digest.as_ref().map(<[u8; 16]>::as_slice))?
+            || self
+                .known(table, &key, false)?
+                .is_some_and(|known| supersedes(&known.position, &record.position) == Order::Same);
+        if stored {
+            self.applied.records.push(record);
+        } else {
+            self.applied.stale += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes one live row that equals `record.before`; false if there is none.
+    fn take_one(&mut self, table: &Table, record: &Record) -> Result<bool> {
+        let Some(before) = &record.before else { return Ok(false) };
+        let (digest, at) = (digest(before), &record.position);
+        let topic = self.catalog.topic_id(self.conn, &at.topic)?;
+        let taken = format!(
+            "SELECT key FROM {} WHERE digest = ?1 AND deleted = 1 AND topic = ?2 AND partition = ?3 AND \"offset\" = ?4",
+            table.sql_name
+        );
+        let mut statement = self.conn.prepare_cached(&taken).map_err(sql)?;
+        let again: Option<Identity> =
+            statement.query_row((digest, topic, at.partition, at.offset), |r| r.get(0)).optional().map_err(sql)?;
+        let key = match again {
+            Some(key) => key,
+            None => match self.oldest_equal(table, &digest, record)? {
+                Some(key) => {
+                    self.bury(table, &key, at, false)?;
+                    key
+                }
+                None => return Ok(false),
+            },
+        };
+        let schema = instance_key(at).schema().clone();
+        let key = Row::new(schema.clone(), values_of(&key, &schema).map_err(broken)?);
+        self.applied.records.push(Record { op: Op::Delete, key, row: None, ..record.clone() });
+        Ok(true)
+    }
+
+    fn oldest_equal(&mut self, table: &Table, digest: &[u8], record: &Record) -> Result<Option<Identity>> {
+        let text = format!(
+            "SELECT topic, partition, \"offset\", source, key FROM {} WHERE digest = ?1 AND deleted = 0 \
+             ORDER BY topic, partition, \"offset\"",
+            table.sql_name
+        );
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        let mut rows = statement.query([digest]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let stored = read_position(self.conn, self.catalog, row, 0)?;
+            if supersedes(&stored, &record.position) == Order::Newer {
+                return row.get(4).map(Some).map_err(sql);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The key of a stored row as a row. Its values come from the row itself where the identity may have lost a type.
+pub(super) fn key_row(key: &Identity, shape: &Shape, row: Option<&str>) -> Result<Row> {
+    let vague = |kind: &Kind| matches!(kind, Kind::Any | Kind::Decimal { .. } | Kind::Float64);
+    if let Some(text) = row.filter(|_| shape.key.columns.iter().any(|c| vague(&c.kind))) {
+        let row = codec::read_row(text, &shape.row).map_err(broken)?;
+        let values: Option<Vec<Value>> = shape.key.columns.iter().map(|c| row.get(&c.name).cloned()).collect();
+        if let Some(values) = values {
+            return Ok(Row::new(shape.key.clone(), values));
+        }
+    }
+    Ok(Row::new(shape.key.clone(), values_of(key, &shape.key).map_err(broken)?))
+}
+
+/// Equal for rows of equal content. Nulls are left out, so that a column added later does not part a row from itself.
+fn digest(row: &Row) -> [u8; 16] {
+    let mut text = String::new();
+    for (name, value) in row.iter().filter(|(_, value)| !value.is_null()) {
+        write_json_text(&mut text, name);
+        codec::write_value(&mut text, &Kind::Any, value);
+    }
+    let mut short = [0; 16];
+    short.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(to, from)| *to = from);
+    short
+}
