@@ -16,5 +16,6 @@ pub fn builtin() -> Registry {
         .stage("filter", stages::filter::make)
         .stage("map", stages::map::make)
         .stage("mongodb", sinks::mongodb::make)
+        .stage("raw", stages::raw::make)
         .stage("sqlite", sinks::sqlite::make)
 }

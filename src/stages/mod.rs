@@ -4,6 +4,7 @@ pub mod categorize;
 pub mod debezium;
 pub mod filter;
 pub mod map;
+pub mod raw;
 
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,65 @@
+//! `raw`: applies what flows by to a raw TX store, and passes on what is stored now.
+//!
+//! ```yaml
+//! - raw: bank                 # DATA_DIR/bank.db, or what the settings call `bank`
+//! - raw: { store: "${RAW_STORE}" }
+//! ```
+//!
+//! What leaves is durable: complete rows (unchanged values filled in), re-delivered ones included, so that later stages
+//! derive from them again after a crash. Stale changes do not leave, a truncate leaves as the deletes that it means, and
+//! rows of tables without a key leave with the key under which they are stored.
+
+use async_trait::async_trait;
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Flow, Problem, Section, Spanned};
+use crate::record::Batch;
+use crate::stage::{LaneContext, Stage};
+use crate::stores::SharedStore;
+
+/// The stage.
+pub struct Raw {
+    name: Spanned<String>,
+    store: Option<SharedStore>,
+}
+
+/// Reads the section.
+pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
+    Box::new(Raw { name: section.text_or_self("store"), store: None })
+}
+
+#[async_trait]
+impl Stage for Raw {
+    fn plan(&mut self, mut input: Flow) -> Result<Flow, Vec<Problem>> {
+        if let Some(store) = &input.store {
+            let message = format!("the records are in the raw store `{store}` already: one `raw` stage is enough");
+            return Err(vec![self.name.problem("raw.twice", message)]);
+        }
+        input.store = Some(self.name.value.clone());
+        input.stored = input.tables.clone();
+        Ok(input)
+    }
+
+    async fn open(&mut self, lane: &LaneContext) -> Result<()> {
+        self.store = Some(lane.stores.get(&self.name).await?);
+        Ok(())
+    }
+
+    async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
+        let store = self.store.as_ref().ok_or_else(|| Error::Broken("raw: used before it was opened".into()))?;
+        let records = std::mem::take(&mut batch.records);
+        let taken = records.len();
+        let applied = store.apply(records).await?;
+        tracing::debug!(
+            store = %self.name.value,
+            taken,
+            applied = applied.records.len(),
+            stale = applied.stale,
+            rejected = applied.rejects.len(),
+            "applied"
+        );
+        batch.records = applied.records;
+        batch.rejects.extend(applied.rejects.into_iter().map(|(_, reject)| reject));
+        Ok(batch)
+    }
+}
