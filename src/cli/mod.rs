@@ -10,6 +10,8 @@ mod explain;
 mod list;
 mod logging;
 mod output;
+mod parked;
+mod raw;
 mod report;
 mod run;
 mod settings;
@@ -43,6 +45,10 @@ enum Verb {
     Explain(explain::Args),
     /// Runs pipelines until Ctrl-C, or to the end of what is there.
     Run(run::Args),
+    /// Looks into a raw store: its tables and their rows.
+    Raw(raw::Args),
+    /// Shows, retries or drops messages that could not be read or applied.
+    Parked(parked::Args),
     /// Lists the components that pipelines may name.
     List,
     /// Prints a completion script for a shell.
@@ -64,6 +70,8 @@ fn dispatch(verb: &Verb, context: &Context) -> (&'static str, crate::Result<Outc
         Verb::Check(args) => ("check", check::run(args, context)),
         Verb::Explain(args) => ("explain", explain::run(args, context)),
         Verb::Run(args) => ("run", run::run(args, context)),
+        Verb::Raw(args) => ("raw", raw::run(args, context)),
+        Verb::Parked(args) => ("parked", parked::run(args, context)),
         Verb::List => ("list", list::run(context)),
         Verb::Completions(args) => ("completions", completions::run(args, context)),
     }
