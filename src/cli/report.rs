@@ -14,18 +14,24 @@ use super::{Context, Outcome};
 use crate::Error;
 use crate::pipeline::{LoadFailure, Problem};
 
-/// All problems of one file as text.
+/// More problems of one file help nobody; programs get them all.
+const MAX_SHOWN: usize = 100;
+
+/// The problems of one file as text.
 pub fn render(failure: &LoadFailure, fancy: bool) -> String {
     let theme = if fancy { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
     let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(1).with_width(120).with_links(false);
     let mut text = String::new();
-    for problem in &failure.problems {
+    for problem in failure.problems.iter().take(MAX_SHOWN) {
         let shown = Shown { problem, line: OneLine { file: &failure.file, text: &failure.source } };
         // Rendering fails only when a place lies outside the text; then the plain line still says everything.
         if failure.source.is_empty() || handler.render_report(&mut text, &shown).is_err() {
             let _ = writeln!(text, "{}: {}", failure.file, problem.message);
         }
         text.push('\n');
+    }
+    if let Some(more) = failure.problems.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(text, "{}: {more} more problems\n", failure.file);
     }
     text
 }

@@ -21,7 +21,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
         let message = format!("line {line} is not UTF-8 (byte {} of the file)", e.valid_up_to());
         start.problem("yaml.encoding", message).help("save the file as UTF-8")
     })?;
-    match text.find(|c: char| (c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r')) || c == '\u{feff}') {
+    match text.find(|c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || c == '\u{feff}') {
         None => Ok(text),
         Some(at) => {
             let line = 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();

@@ -13,6 +13,23 @@ pub struct Span {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// Whether this is the place of a literal block (`|`) or in one: then line and column tell the place, and the
+    /// bytes only its length, since blank lines of a block are indented as anybody likes. See [`Span::located`].
+    pub literal: bool,
+}
+
+impl Span {
+    /// The same place with the bytes that its line and column stand at in `text`, the whole file.
+    pub(super) fn located(self, text: &str) -> Span {
+        let mut lines = text.split_inclusive('\n');
+        let line_start: usize = lines.clone().take(self.line.saturating_sub(1)).map(str::len).sum();
+        let line = lines.nth(self.line.saturating_sub(1)).unwrap_or_default();
+        let column = line.char_indices().nth(self.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+        let start = line_start + column;
+        // YAML also ends a line at a lone carriage return; such a file gets a place near by.
+        let end = (start + self.end.saturating_sub(self.start)).min(text.len());
+        Span { start, end: if text.is_char_boundary(end) { end } else { start }, ..self }
+    }
 }
 
 /// A value and where it stands in the file.
@@ -46,10 +63,13 @@ impl<T> Spanned<T> {
 }
 
 impl Spanned<String> {
-    /// The place of the bytes `start..end` of a text. Exact where the text stands in the file as it is, on one line,
-    /// plain or in quotes; else the place of the whole.
+    /// The place of the bytes `start..end` of a text. Exact where the text stands in the file as it is: in a literal
+    /// block, or on one line, plain or in quotes; else the place of the whole.
     pub fn part(&self, start: usize, end: usize) -> Spanned<()> {
         let text = &self.value;
+        if self.span.literal {
+            return self.part_of_block(start, end);
+        }
         let quote = match self.span.end.saturating_sub(self.span.start).checked_sub(text.len()) {
             Some(0) => 0,
             Some(2) => 1,
@@ -61,7 +81,19 @@ impl Spanned<String> {
             end: self.span.start + quote + end.clamp(start, text.len()),
             line: self.span.line,
             column: self.span.column + quote + before.chars().count(),
+            literal: false,
         };
+        Spanned { value: (), span, path: self.path.clone() }
+    }
+
+    /// The span of a block begins at its first line that is not blank.
+    fn part_of_block(&self, start: usize, end: usize) -> Spanned<()> {
+        let Some(before) = self.value.get(..start) else { return self.with(()) };
+        let blank = self.value.bytes().take_while(|b| *b == b'\n').count();
+        let line = (self.span.line + before.matches('\n').count()).saturating_sub(blank);
+        let in_line = before.rsplit('\n').next().unwrap_or_default().chars().count();
+        let bytes = end.clamp(start, self.value.len()) - start;
+        let span = Span { line, column: self.span.column + in_line, end: self.span.start + bytes, ..self.span };
         Spanned { value: (), span, path: self.path.clone() }
     }
 }
@@ -120,12 +152,12 @@ mod tests {
     fn places_in_plain_and_quoted_scalars_are_exact() {
         let mut source = Spanned {
             value: "ä + b".to_string(),
-            span: Span { start: 10, end: 16, line: 2, column: 5 },
+            span: Span { start: 10, end: 16, line: 2, column: 5, literal: false },
             path: "/x".to_string(),
         };
-        assert_eq!(source.part(5, 6).span, Span { start: 15, end: 16, line: 2, column: 9 });
+        assert_eq!(source.part(5, 6).span, Span { start: 15, end: 16, line: 2, column: 9, literal: false });
         source.span.end = 18;
-        assert_eq!(source.part(5, 6).span, Span { start: 16, end: 17, line: 2, column: 10 });
+        assert_eq!(source.part(5, 6).span, Span { start: 16, end: 17, line: 2, column: 10, literal: false });
         source.span.end = 30;
         assert_eq!(source.part(5, 6).span, source.span);
     }

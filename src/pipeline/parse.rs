@@ -81,7 +81,13 @@ impl<'t> Builder<'t> {
 
     fn span(&self, start: Marker, end: Marker) -> Span {
         let byte = |m: Marker| self.offsets.get(m.index()).map_or(self.text.len(), |b| *b as usize);
-        Span { start: byte(start), end: byte(end).max(byte(start)), line: start.line(), column: start.col() + 1 }
+        Span {
+            start: byte(start),
+            end: byte(end).max(byte(start)),
+            line: start.line(),
+            column: start.col() + 1,
+            literal: false,
+        }
     }
 
     fn place(&self, span: Span) -> Spanned<()> {
@@ -130,6 +136,7 @@ impl<'t> Builder<'t> {
                 }
                 let quoted = style != ScalarStyle::Plain;
                 let span = if text.is_empty() && !quoted { self.key_span().unwrap_or(span) } else { span };
+                let span = Span { literal: style == ScalarStyle::Literal, ..span };
                 let kind = NodeKind::Scalar { text: text.into_owned(), quoted, secret: false };
                 self.add(Node { kind, span, path: self.next_path() }, anchor)
             }

@@ -3,13 +3,14 @@
 //! Invariants: no I/O besides the pipeline file and what `${file:…}` names; a [`Pipeline`] has no problems; lanes get
 //! fresh components from the same checked file by [`Pipeline::build`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{MAX_FILE_BYTES, decode};
 use super::variables::{Secrets, Variables, resolve};
-use super::{BatchLimits, Flow, Node, NodeKind, Parking, Problem, Section, Span, Spanned, parse};
+use super::{BatchLimits, Flow, Node, NodeKind, Parking, Problem, Section, Spanned, parse};
 use crate::stage::{Registry, Source, Stage};
 
 const MAX_LANES: u64 = 64;
@@ -113,29 +114,28 @@ fn load_bytes(
     let mut root = parse(text).map_err(|problems| failure(text, problems))?;
     let (mut secrets, mut problems) = (Secrets::default(), Vec::new());
     resolve(&mut root, variables, &mut secrets, &mut problems);
-    let unresolved: Vec<Span> = problems.iter().map(|p| p.span).collect();
+    let unresolved: BTreeSet<String> = problems.iter().map(|p| p.path.clone()).collect();
     let mut found = Vec::new();
     let pipeline = read_pipeline(&root, registry, &mut found);
     // What a component says of a value that could not be resolved is noise.
-    problems.extend(found.into_iter().filter(|p| !unresolved.contains(&p.span)));
+    problems.extend(found.into_iter().filter(|p| !unresolved.contains(&p.path)));
     match pipeline {
         Some(pipeline) if problems.is_empty() => Ok(Pipeline { secrets, ..pipeline }),
-        _ => Err(failure(text, tidy(problems, &secrets))),
+        _ => Err(failure(text, tidy(problems, text, &secrets))),
     }
 }
 
 /// In the order of the file, without secrets, each once: a value used through aliases may be wrong several times.
-fn tidy(mut problems: Vec<Problem>, secrets: &Secrets) -> Vec<Problem> {
+fn tidy(mut problems: Vec<Problem>, text: &str, secrets: &Secrets) -> Vec<Problem> {
+    problems.iter_mut().filter(|p| p.span.literal).for_each(|p| p.span = p.span.located(text));
     problems.sort_by_key(|p| p.span.start);
-    let mut tidy: Vec<Problem> = Vec::with_capacity(problems.len());
-    for mut problem in problems {
+    for problem in &mut problems {
         problem.message = secrets.hide(&problem.message);
         problem.help = problem.help.as_deref().map(|help| secrets.hide(help));
-        if !tidy.iter().any(|p| p.span == problem.span && p.message == problem.message) {
-            tidy.push(problem);
-        }
     }
-    tidy
+    let mut seen = BTreeSet::new();
+    problems.retain(|p| seen.insert((p.span.start, p.span.end, p.message.clone())));
+    problems
 }
 
 /// Reads the top level. `None` only together with problems.

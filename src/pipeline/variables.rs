@@ -93,6 +93,8 @@ pub fn resolve(node: &mut Node, variables: &dyn Variables, secrets: &mut Secrets
                     }
                 }
             }
+            // Places within the text are no longer those of the file.
+            node.span.literal = false;
             *text = resolved;
         }
         NodeKind::Scalar { .. } => {}

@@ -282,3 +282,101 @@ fn limits_have_ranges() {
         ]
     );
 }
+
+#[test]
+fn places_in_literal_blocks_are_those_of_the_file() {
+    let text = "name: n\nsource: { orders: { text: a } }\nstages:\n  - need:\n      field: |-\n\n        id\n \n        ä wrong\n";
+    let registry = registry().stage("need", |section| Box::new(Wrong(section.required_text("field"))));
+    let failure = load_text("t", text, &registry, &no_variables).unwrap_err();
+    let span = failure.problems[0].span;
+    assert_eq!((span.line, span.column, &text[span.start..span.end]), (9, 11, "wrong"));
+}
+
+proptest::proptest! {
+    /// Any text is loaded or refused, without a panic, and every problem stands in the file.
+    #[test]
+    fn any_text_gives_a_pipeline_or_problems_within_it(
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES.to_vec()), 0..40),
+        noise in ".{0,6}",
+        at in 0_usize..40,
+    ) {
+        let mut pieces: Vec<&str> = pieces;
+        pieces.insert(at.min(pieces.len()), &noise);
+        let text = pieces.concat();
+        if let Err(failure) = load_text("t", &text, &registry(), &no_variables) {
+            proptest::prop_assert!(!failure.problems.is_empty());
+            for problem in &failure.problems {
+                let span = problem.span;
+                proptest::prop_assert!(span.start <= span.end && span.end <= text.len(), "{problem:?}");
+                proptest::prop_assert!(failure.source.is_empty() || failure.source.get(span.start..span.end).is_some());
+            }
+        }
+    }
+}
+
+/// What YAML and pipeline files are made of.
+const PIECES: &[&str] = &[
+    "name: n\n",
+    "source:",
+    "orders:",
+    "stages:",
+    " need:",
+    " field:",
+    " text:",
+    "lanes:",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "- ",
+    "? ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    " ",
+    "\t",
+    "|",
+    "|2-\n",
+    ">",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!t ",
+    "'",
+    "\"",
+    "\\",
+    "#",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "${",
+    "${A}",
+    "${A:-x}",
+    "$${",
+    "}",
+    "ä",
+    "\u{85}",
+    "\r\n",
+    "~",
+    "null",
+    "id",
+    "1",
+    "@",
+    "`",
+];
+
+/// Finds fault with the word `wrong`.
+struct Wrong(Spanned<String>);
+
+#[async_trait]
+impl Stage for Wrong {
+    fn plan(&mut self, _: Flow) -> Result<Flow, Vec<Problem>> {
+        let start = self.0.find("wrong").unwrap();
+        Err(vec![self.0.part(start, start + 5).problem("wrong", "wrong")])
+    }
+    async fn process(&mut self, batch: Batch) -> Result<Batch> {
+        Ok(batch)
+    }
+}
