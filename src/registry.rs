@@ -13,6 +13,7 @@ pub fn builtin() -> Registry {
         // stages and sinks
         .stage("categorize", stages::categorize::make)
         .stage("debezium", stages::debezium::make)
+        .stage("document", stages::document::make)
         .stage("filter", stages::filter::make)
         .stage("map", stages::map::make)
         .stage("mongodb", sinks::mongodb::make)

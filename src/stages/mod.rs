@@ -2,6 +2,7 @@
 
 pub mod categorize;
 pub mod debezium;
+pub mod document;
 pub mod filter;
 pub mod map;
 pub mod raw;

@@ -13,6 +13,8 @@ mod codec;
 mod identity;
 pub mod sqlite;
 
+pub use identity::{Identity, identity};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
