@@ -39,13 +39,14 @@
 //!
 //! # How a batch is written
 //! The batch is folded by key. Then, with prices in CPU-seconds of mongod 6 per million (`benches/mongodb.rs`):
-//! 1. Rows that the source calls created or read are inserted without asking (5 to 8) once two batches in a row met
-//!    none of them in the target: the initial load. For all others the versions in the target are read in one `find`
-//!    (2.5): what is missing is inserted, what is older is updated, what has the same or a higher version is left alone.
+//! 1. The versions in the target are read in one `find` (2.5 in key order, 15 at random): what is missing is inserted
+//!    (5 to 8), what is older is updated, what has the same or a higher version is left alone. After two batches in a
+//!    row that brought nothing but news (the initial load, and the daily course of a log read for the first time) the
+//!    question is saved: created rows are inserted, others updated. The answers tell when that was wrong, and the
+//!    next batches ask again (after a restart, the first ones).
 //! 2. An update, and whatever an insert found taken (`_id` exists: another writer, a repeated batch), is one pipeline
-//!    update that compares versions and replaces in the same atomic step (50; 16 when it leaves all as it is). It is
-//!    dearer than a blind replacement by a tenth, but cheaper than one guarded by its filter (70), which the server
-//!    has to plan.
+//!    update that compares versions and replaces in the same atomic step (35; 20 when it leaves all as it is). It is
+//!    hardly dearer than a blind replacement, and cheaper than one guarded by its filter, which the server has to plan.
 //! 3. A delete raises a tombstone `{_id, v, at}` in `COLLECTION.tombstones`, then deletes the document where its version
 //!    is lower.
 //! 4. For everything written, and for documents found with just this version, tombstones with a higher version are

@@ -43,6 +43,8 @@ pub(super) struct Server {
 
 /// The answer to a write command.
 pub(super) struct Answer {
+    /// How many documents were inserted, deleted or really changed.
+    pub changed: u64,
     /// Statements that failed, by their place in the fold.
     pub failed: Vec<(usize, Failure)>,
 }
@@ -152,7 +154,12 @@ impl Server {
             let text = format!("{place}: written, but not yet safe on a majority (code {code} {name})");
             return Err(Error::Unavailable(text));
         }
-        let mut answer = Answer { failed: Vec::new() };
+        // An update tells matched, modified and inserted documents; the others tell only how many.
+        let changed = match reply.contains_key("nModified") {
+            true => integer(&reply, "nModified") + reply.get_array("upserted").map_or(0, |new| new.len() as i64),
+            false => integer(&reply, "n"),
+        };
+        let mut answer = Answer { changed: changed.unsigned_abs(), failed: Vec::new() };
         for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
             let Some(error) = error.as_document() else { continue };
             let place = usize::try_from(integer(error, "index")).ok().and_then(|at| command.places.get(at).copied());

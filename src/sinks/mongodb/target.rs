@@ -27,7 +27,7 @@ pub(super) enum Plan {
     Guarded,
 }
 
-/// After so many probed batches in which no created row was there already, created rows are inserted without asking.
+/// After so many batches in a row that brought nothing but news, the next ones are written without asking.
 const CALM_BATCHES: u32 = 2;
 
 /// A collection, its tombstones, and what is known about them.
@@ -37,7 +37,7 @@ pub(super) struct Target {
     tombstones: String,
     style: Style,
     plan: Plan,
-    /// Consecutive probed batches whose created rows were all new.
+    /// Batches in a row in which all created rows were missing and all updated ones older: a log read for the first time.
     calm: u32,
     /// Whether a tombstone has ever been seen: then each batch looks for those of its keys, before that for any at all.
     buried: bool,
@@ -51,6 +51,8 @@ struct Work {
     bury: Vec<usize>,
     /// Already there with this very version: written by an earlier attempt that may not have looked for tombstones.
     same: Vec<usize>,
+    /// Whether the probe found what a log read for the first time does not bring.
+    repeated: bool,
 }
 
 /// What became of some writes.
@@ -61,10 +63,13 @@ struct Outcome {
     /// Refused by a unique index other than `_id`'s.
     violated: Vec<usize>,
     unfit: Vec<(usize, Unfit)>,
+    /// Whether a guarded update left a document as it was.
+    repeated: bool,
 }
 
 impl Outcome {
-    fn take(&mut self, answer: Answer) {
+    fn take(&mut self, sent: usize, answer: Answer) {
+        self.repeated |= answer.changed + (answer.failed.len() as u64) < sent as u64;
         for (place, failure) in answer.failed {
             match failure {
                 Failure::Duplicate => self.duplicate.push(place),
@@ -78,7 +83,21 @@ impl Outcome {
         self.duplicate.extend(other.duplicate);
         self.violated.extend(other.violated);
         self.unfit.extend(other.unfit);
+        self.repeated |= other.repeated;
     }
+}
+
+/// How documents are put.
+#[derive(Clone, Copy)]
+enum Put {
+    Insert,
+    Guarded,
+}
+
+#[derive(Clone, Copy)]
+enum Collection {
+    Documents,
+    Tombstones,
 }
 
 impl Target {
@@ -103,19 +122,20 @@ impl Target {
     pub async fn write(&mut self, fold: &Fold<'_>) -> Result<Vec<(usize, Unfit)>> {
         let work = self.choose(fold).await?;
         // Independent of each other, since a fold has every key once; all are awaited, so that none is torn.
-        let (inserted, guarded, buried) =
-            join!(self.insert(fold, &work.insert), self.guard(fold, &work.guard), self.bury(fold, &work.bury));
-        let (inserted, mut outcome) = (inserted?, guarded?);
-        buried?;
-        if !inserted.duplicate.is_empty() {
-            self.calm = 0;
-        }
-        outcome.merge(inserted);
+        let (inserted, guarded, buried) = join!(
+            self.put(fold, &work.insert, Put::Insert),
+            self.put(fold, &work.guard, Put::Guarded),
+            self.bury(fold, &work.bury)
+        );
+        let (mut outcome, guarded, unburied) = (inserted?, guarded?, buried?);
+        outcome.merge(guarded);
+        outcome.unfit.extend(unburied);
+        let mut repeated = work.repeated || outcome.repeated || !outcome.duplicate.is_empty();
         // Unique values, too: within a batch, one may move from a document to another. Tried as long as it helps.
         let mut again = std::mem::take(&mut outcome.duplicate);
         again.append(&mut outcome.violated);
         while !again.is_empty() {
-            outcome.merge(self.guard(fold, &again).await?);
+            outcome.merge(self.put(fold, &again, Put::Guarded).await?);
             if outcome.violated.len() == again.len() {
                 break;
             }
@@ -126,14 +146,19 @@ impl Target {
         }
         let mut written = work.same;
         written.extend(work.insert.iter().chain(&work.guard));
-        self.respect_tombstones(fold, &written).await?;
+        repeated |= self.respect_tombstones(fold, &written).await?;
+        match (repeated, written.is_empty()) {
+            (true, _) => self.calm = 0,
+            (false, false) => self.calm = self.calm.saturating_add(1),
+            (false, true) => {}
+        }
         let violated = "another document has the same value in a unique index; mend it there and retry";
         let violated = outcome.violated.into_iter().map(|place| (place, Unfit::new("unique.violated", violated)));
         Ok(outcome.unfit.into_iter().chain(violated).collect())
     }
 
     /// Decides from what is known, and from what the probe tells, what becomes of every entry.
-    async fn choose(&mut self, fold: &Fold<'_>) -> Result<Work> {
+    async fn choose(&self, fold: &Fold<'_>) -> Result<Work> {
         let mut work = Work::default();
         let mut probe = Vec::new();
         let blind = self.calm >= CALM_BATCHES;
@@ -143,17 +168,15 @@ impl Target {
                 Plan::Insert => work.insert.push(place),
                 Plan::Guarded => work.guard.push(place),
                 Plan::Auto if blind && entry.created => work.insert.push(place),
+                Plan::Auto if blind => work.guard.push(place),
                 Plan::Auto | Plan::Probe => probe.push(place),
             }
         }
-        let mut missing = vec![true; fold.entries.len()];
-        let (mut created_new, mut created_there) = (false, false);
+        let mut decided = vec![false; fold.entries.len()];
         for (place, version) in self.find(fold, &probe, Collection::Documents).await? {
-            let Some(entry) = fold.get(place) else { continue };
-            created_there |= entry.created;
-            if let Some(missing) = missing.get_mut(place) {
-                *missing = false;
-            }
+            let (Some(entry), Some(decided)) = (fold.get(place), decided.get_mut(place)) else { continue };
+            *decided = true;
+            work.repeated |= entry.created || version.is_some_and(|there| there >= entry.version);
             match version {
                 Some(there) if there > entry.version => {}
                 Some(there) if there == entry.version => work.same.push(place),
@@ -161,70 +184,56 @@ impl Target {
                 _ => work.guard.push(place),
             }
         }
-        probe.retain(|place| missing.get(*place) == Some(&true));
+        probe.retain(|place| decided.get(*place) == Some(&false));
         if self.buried {
-            let dead = self.find(fold, &probe, Collection::Tombstones).await?;
-            for (place, version) in dead {
-                let stale = fold.get(place).is_some_and(|entry| version.is_some_and(|version| version > entry.version));
-                if let Some(missing) = missing.get_mut(place).filter(|_| stale) {
-                    *missing = false;
-                }
-                created_there |= fold.get(place).is_some_and(|entry| entry.created);
+            for (place, version) in self.find(fold, &probe, Collection::Tombstones).await? {
+                let (Some(entry), Some(decided)) = (fold.get(place), decided.get_mut(place)) else { continue };
+                *decided = version.is_some_and(|dead| dead > entry.version);
+                work.repeated |= *decided;
             }
-            probe.retain(|place| missing.get(*place) == Some(&true));
+            probe.retain(|place| decided.get(*place) == Some(&false));
         }
-        created_new |= probe.iter().any(|place| fold.get(*place).is_some_and(|entry| entry.created));
         work.insert.append(&mut probe);
-        match (created_there, created_new) {
-            (true, _) => self.calm = 0,
-            (false, true) => self.calm = self.calm.saturating_add(1),
-            (false, false) => {}
-        }
         Ok(work)
     }
 
-    async fn insert(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
+    async fn put(&self, fold: &Fold<'_>, places: &[usize], by: Put) -> Result<Outcome> {
+        let (verb, list) = match by {
+            Put::Insert => ("insert", "documents"),
+            Put::Guarded => ("update", "updates"),
+        };
         let mut outcome = Outcome::default();
-        let mut commands = Commands::write("insert", &self.documents, "documents", self.server.timeout_ms());
+        let mut commands = Commands::write(verb, &self.documents, list, self.server.timeout_ms());
         for place in places {
             let Some(entry) = fold.get(*place) else { continue };
-            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| entry.write_document(w, self.style)) {
-                outcome.unfit.push((*place, unfit));
-            }
+            let written = commands.add(*place, kind::DOCUMENT, |w| match by {
+                Put::Insert => entry.write_document(w, self.style),
+                Put::Guarded => put_guarded(w, entry, self.style),
+            });
+            outcome.unfit.extend(written.err().map(|unfit| (*place, unfit)));
         }
         for command in commands.finish() {
-            outcome.take(self.server.write(command).await?);
-        }
-        Ok(outcome)
-    }
-
-    async fn guard(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut commands = Commands::write("update", &self.documents, "updates", self.server.timeout_ms());
-        for place in places {
-            let Some(entry) = fold.get(*place) else { continue };
-            if let Err(unfit) = commands.add(*place, kind::DOCUMENT, |w| put_guarded(w, entry, self.style)) {
-                outcome.unfit.push((*place, unfit));
-            }
-        }
-        for command in commands.finish() {
-            outcome.take(self.server.write(command).await?);
+            let sent = command.places.len();
+            outcome.take(sent, self.server.write(command).await?);
         }
         Ok(outcome)
     }
 
     /// Tombstones first, durable, then the deletes.
-    async fn bury(&self, fold: &Fold<'_>, places: &[usize]) -> Result<()> {
+    async fn bury(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Vec<(usize, Unfit)>> {
+        let mut unfit = Vec::new();
         let mut tombstones = Commands::write("update", &self.tombstones, "updates", self.server.timeout_ms());
         let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
         for place in places {
             let Some(entry) = fold.get(*place) else { continue };
-            // Neither statement holds values other than the id, which is known to be fit.
-            let _ = tombstones.add(*place, kind::DOCUMENT, |w| put_tombstone(w, entry));
-            let _ = deletes.add(*place, kind::DOCUMENT, |w| delete_older(w, entry, entry.version));
+            let written = tombstones
+                .add(*place, kind::DOCUMENT, |w| put_tombstone(w, entry))
+                .and_then(|()| deletes.add(*place, kind::DOCUMENT, |w| delete_older(w, entry, entry.version)));
+            unfit.extend(written.err().map(|why| (*place, why)));
         }
         self.write_all(tombstones.finish()).await?;
-        self.write_all(deletes.finish()).await
+        self.write_all(deletes.finish()).await?;
+        Ok(unfit)
     }
 
     /// Sends commands of which no statement may fail.
@@ -237,21 +246,24 @@ impl Target {
         Ok(())
     }
 
-    /// Deletes again what was written although a newer tombstone stood (or came up meanwhile).
-    async fn respect_tombstones(&mut self, fold: &Fold<'_>, written: &[usize]) -> Result<()> {
+    /// Deletes again what was written although a newer tombstone stood (or came up meanwhile); tells whether one did.
+    async fn respect_tombstones(&mut self, fold: &Fold<'_>, written: &[usize]) -> Result<bool> {
         if written.is_empty() || (!self.buried && self.is_unburied().await?) {
-            return Ok(());
+            return Ok(false);
         }
         self.buried = true;
         let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
         for (place, version) in self.find(fold, written, Collection::Tombstones).await? {
             let (Some(entry), Some(version)) = (fold.get(place), version) else { continue };
             if version > entry.version {
+                // A shorter statement than the one that put the document: it fits.
                 let _ = deletes.add(place, kind::DOCUMENT, |w| delete_older(w, entry, version));
-                self.calm = 0;
             }
         }
-        self.write_all(deletes.finish()).await
+        let deletes = deletes.finish();
+        let dead = !deletes.is_empty();
+        self.write_all(deletes).await?;
+        Ok(dead)
     }
 
     /// Whether there is no tombstone at all, right now.
@@ -284,10 +296,4 @@ impl Target {
         }
         Ok(versions)
     }
-}
-
-#[derive(Clone, Copy)]
-enum Collection {
-    Documents,
-    Tombstones,
 }
