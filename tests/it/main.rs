@@ -11,5 +11,6 @@ mod diagnostics;
 mod exact_json;
 mod kafka;
 mod pipelines;
+mod replay;
 mod sinks;
 mod stores;
