@@ -9,6 +9,7 @@ mod completions;
 mod explain;
 mod list;
 mod logging;
+mod model;
 mod output;
 mod parked;
 mod raw;
@@ -49,6 +50,8 @@ enum Verb {
     Raw(raw::Args),
     /// Shows, retries or drops messages that could not be read or applied.
     Parked(parked::Args),
+    /// Trains, measures, publishes and inspects categorization models.
+    Model(model::Args),
     /// Lists the components that pipelines may name.
     List,
     /// Prints a completion script for a shell.
@@ -72,6 +75,7 @@ fn dispatch(verb: &Verb, context: &Context) -> (&'static str, crate::Result<Outc
         Verb::Run(args) => ("run", run::run(args, context)),
         Verb::Raw(args) => ("raw", raw::run(args, context)),
         Verb::Parked(args) => ("parked", parked::run(args, context)),
+        Verb::Model(args) => ("model", model::run(args, context)),
         Verb::List => ("list", list::run(context)),
         Verb::Completions(args) => ("completions", completions::run(args, context)),
     }

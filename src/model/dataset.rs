@@ -44,6 +44,13 @@ pub struct Sample {
     pub amount: f32,
 }
 
+impl Sample {
+    /// The amount, if there is one.
+    pub fn amount(&self) -> Option<f64> {
+        (!self.amount.is_nan()).then_some(f64::from(self.amount))
+    }
+}
+
 /// Labelled rows of one or more files.
 #[derive(Debug, Default)]
 pub struct Dataset {

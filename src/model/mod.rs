@@ -6,27 +6,44 @@
 //! Invariants: nothing in here knows pipelines or stores; using a model allocates nothing per row and gives the same
 //! answer on every platform; a file that is broken, truncated or foreign is refused by name and never half-loaded.
 
+mod build;
 mod calibrate;
+mod card;
 mod categorizer;
+mod compare;
+mod config;
 mod dataset;
+mod evaluate;
 mod features;
 mod file;
 pub mod folder;
 mod ftrl;
+pub mod html;
 mod memory;
 mod normalize;
 mod rules;
+mod splits;
+mod taxonomy;
 mod train;
 mod trained;
 mod weights;
 
+pub use build::{Built, Judged, MCC, build};
 pub use calibrate::Calibration;
 pub use categorizer::{Categorizer, Source, UNCATEGORIZED, Verdict};
+pub use compare::{Comparison, Difference, Pairs, compare};
+pub use config::{CardTexts, TrainConfig};
 pub use dataset::{Columns, Dataset, Sample};
+pub use evaluate::{Answered, Bin, ClassScore, Covered, Evaluation, Part, answer_all, evaluate};
 pub use features::{FEATURE_VERSION, Feature, FeatureSpec, Scratch};
 pub use ftrl::FtrlSettings;
 pub use normalize::{MAX_INPUT_BYTES, NORMALIZER_VERSION, normalize};
 pub use rules::Rules;
+pub use splits::{Division, Splits};
+pub use taxonomy::{Category, MccTable, Taxonomy};
 pub use train::{Settings, train};
 pub use trained::{Answer, Buffers, Familiarity, Info, Model};
 pub use weights::{Candidate, Scores, Weights};
+
+#[cfg(test)]
+mod tests;

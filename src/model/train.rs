@@ -28,6 +28,8 @@ pub struct Settings {
     pub epochs: usize,
     /// Seed of the shuffle.
     pub seed: u64,
+    /// How many times all passes are made, each with another shuffle; the weights are averaged.
+    pub averaged: usize,
     /// Share of the rows, the latest, that calibration of known texts and merchants is fitted on.
     pub holdout: f64,
     /// Folds over merchants that calibration of unknown merchants is fitted on; 0 for none.
@@ -43,6 +45,7 @@ impl Default for Settings {
             ftrl: FtrlSettings::default(),
             epochs: 8,
             seed: 1,
+            averaged: 1,
             holdout: 0.1,
             folds: 5,
             threshold: 0.5,
@@ -56,6 +59,9 @@ impl Settings {
         self.features.check()?;
         if !(1..=1_000).contains(&self.epochs) || !(1..=4_096).contains(&self.ftrl.batch) {
             return Err("epochs must be 1 to 1000 and batch 1 to 4096".to_string());
+        }
+        if !(1..=100).contains(&self.averaged) {
+            return Err("averaged must be 1 to 100".to_string());
         }
         if !(0.0..=0.5).contains(&self.holdout) || self.folds == 1 || self.folds > 20 {
             return Err("holdout must be 0 to 0.5 and folds 0 or 2 to 20".to_string());
@@ -153,11 +159,7 @@ fn fold_answers(data: &Dataset, rows: &[Sample], settings: &Settings, fold: usiz
 
 fn held(model: &Model, buffers: &mut Buffers, text: &[u8], row: &Sample, weight: f64) -> HeldOut {
     buffers.scratch.set_normal(text);
-    HeldOut { margins: model.margins(buffers, amount_of(row)).clone(), class: row.class, weight }
-}
-
-fn amount_of(row: &Sample) -> Option<f64> {
-    (!row.amount.is_nan()).then_some(f64::from(row.amount))
+    HeldOut { margins: model.margins(buffers, row.amount()).clone(), class: row.class, weight }
 }
 
 /// Rows of the last periods, about the share that is held out, and the rows before them. Data without periods is split
@@ -201,14 +203,19 @@ fn fit(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<Weights, 
     let groups: Vec<(usize, usize)> =
         (0..classes).step_by(width).map(|first| (first, width.min(classes - first))).collect();
     let fit_group = |(first, width): (usize, usize)| {
-        let mut group = ClassGroup::new(settings.ftrl, settings.features.slots(), first, width);
         let mut random = settings.seed;
-        let mut order = order.clone();
-        for _ in 0..settings.epochs {
-            shuffle(&mut order, &mut random);
-            group.pass(order.iter().filter_map(|i| distinct.get(*i as usize)))?;
+        let mut sum = vec![0.0; settings.features.slots() * width];
+        for _ in 0..settings.averaged {
+            let mut group = ClassGroup::new(settings.ftrl, settings.features.slots(), first, width);
+            let mut order = order.clone();
+            for _ in 0..settings.epochs {
+                shuffle(&mut order, &mut random);
+                group.pass(order.iter().filter_map(|i| distinct.get(*i as usize)))?;
+            }
+            let share = 1.0 / settings.averaged as f32;
+            sum.iter_mut().zip(group.weights()?).for_each(|(sum, weight)| *sum += weight * share);
         }
-        group.weights()
+        Ok(sum)
     };
     let trained: Vec<Result<Vec<f32>, String>> = std::thread::scope(|scope| {
         let handles: Vec<_> = groups.iter().map(|g| scope.spawn(|| fit_group(*g))).collect();
@@ -228,7 +235,7 @@ fn fit(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<Weights, 
 /// The values of a row's slots: each feature counts ±1 / √(number of features), as in the scorer.
 fn sparse(text: &[u8], row: &Sample, settings: &Settings, buffers: &mut Buffers) -> SparseRow {
     buffers.scratch.set_normal(text);
-    let features = buffers.scratch.extract(&settings.features, amount_of(row));
+    let features = buffers.scratch.extract(&settings.features, row.amount());
     let norm = 1.0 / (features.len().max(1) as f32).sqrt();
     let mut cells: Vec<(u32, f32)> =
         features.iter().map(|f| (f.slot() as u32, if f.is_negative() { -norm } else { norm })).collect();
@@ -275,4 +282,21 @@ fn remember(data: &Dataset, rows: &[Sample]) -> Memory {
     keys.sort_unstable();
     keys.dedup();
     Memory::new(&known, &keys)
+}
+
+/// The rows of all passes in the order of training: what another trainer has to be given to come to the same weights.
+#[cfg(test)]
+pub(super) fn passes(data: &Dataset, rows: &[Sample], settings: &Settings) -> Vec<Sample> {
+    let mut order = Vec::new();
+    for (row, count) in counted(data, rows) {
+        order.extend(std::iter::repeat_n(row, 1 + (count as usize).ilog2() as usize));
+    }
+    let mut random = settings.seed;
+    let mut places: Vec<u32> = (0..order.len() as u32).collect();
+    let mut passes = Vec::new();
+    for _ in 0..settings.epochs {
+        shuffle(&mut places, &mut random);
+        passes.extend(places.iter().map(|i| order[*i as usize]));
+    }
+    passes
 }

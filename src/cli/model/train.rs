@@ -1,0 +1,83 @@
+//! `headwater model train`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::super::{Context, Outcome};
+use crate::model::{TrainConfig, build, folder};
+use crate::{Error, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to train on and how; rules.tsv, taxonomy.tsv and mcc.tsv beside it go into the version
+    config: PathBuf,
+    /// Labelled data: TSV, CSV or JSON lines, plain or gzip
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    data: Vec<PathBuf>,
+    /// Folder that the version's folder is made in [default: the folder of CONFIG]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Version to make instead of the one in CONFIG
+    #[arg(long = "set-version", value_name = "VERSION")]
+    set_version: Option<String>,
+    /// Make it the version in use
+    #[arg(long)]
+    publish: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut config = TrainConfig::read(&args.config)?;
+    if let Some(version) = &args.set_version {
+        folder::check_version(version).map_err(|e| Error::Config(format!("version `{version}`: {e}")))?;
+        config.version.clone_from(version);
+    }
+    let beside = args.config.parent().unwrap_or(Path::new("."));
+    let out = args.out.as_deref().unwrap_or(beside);
+    if out.join(&config.version).exists() {
+        let taken = out.join(&config.version);
+        return Err(Error::Config(format!("{} exists: a version never changes, choose a new one", taken.display())));
+    }
+    let bar = bar(context);
+    let mut progress = |what: &str, done: usize, of: usize| {
+        bar.set_message(what.to_string());
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    };
+    let built = build(&config, &args.data, beside, &mut progress)?;
+    bar.finish_and_clear();
+    let created = jiff::Timestamp::now().to_string();
+    let folder = folder::write_version(out, &config.name, &config.version, &created, &built.files)?;
+    if args.publish {
+        folder::set_current(out, &config.version)?;
+    }
+    let mut text = String::new();
+    for (split, judged) in &built.judged {
+        let e = &judged.evaluation;
+        text.push_str(&format!(
+            "{split:9} {} rows  accuracy {:.4}  macro-F1 {:.4}  ECE {:.4}\n",
+            e.rows, e.accuracy, e.macro_f1, e.ece15
+        ));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let size = built.files.get(folder::MODEL).map_or(0, Vec::len);
+    let summary = format!("{} written in {seconds:.0} s, model.bin {:.1} MB", folder.display(), size as f64 / 1e6);
+    text.push_str(&summary);
+    text.push('\n');
+    if !args.publish {
+        text.push_str(&format!("use it with: headwater model publish {} {}\n", out.display(), config.version));
+    }
+    let result = json!({ "folder": folder, "seconds": seconds, "model_bytes": size, "splits": built.judged });
+    Ok(Outcome { text, summary, result, error: None })
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn bar(context: &Context) -> ProgressBar {
+    let bar = if context.out.is_json() { ProgressBar::hidden() } else { ProgressBar::new(1) };
+    let style = ProgressStyle::with_template("{msg:9} [{bar:30}] {pos}/{len} fits, {elapsed} ({eta} left)");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

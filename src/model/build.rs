@@ -1,0 +1,125 @@
+//! From labelled files to the files of a new version: judged on every split, trained on everything, with its card.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::card;
+use super::config::TrainConfig;
+use super::dataset::Dataset;
+use super::evaluate::{Evaluation, evaluate};
+use super::file::{read_bounded, sha256_hex};
+use super::folder::{MODEL, RULES, TAXONOMY};
+use super::rules::Rules;
+use super::taxonomy::{MccTable, Taxonomy};
+use super::train::train;
+use super::trained::Model;
+use crate::error::{Error, Result};
+
+/// Name of the code table's file.
+pub const MCC: &str = "mcc.tsv";
+
+/// How a model trained on a part of the data did on the rest.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    /// Rows learned from.
+    pub train_rows: usize,
+    /// On the rows held out.
+    pub evaluation: Evaluation,
+}
+
+/// A new version before it is written.
+pub struct Built {
+    /// The model trained on all rows.
+    pub model: Model,
+    /// By split.
+    pub judged: BTreeMap<&'static str, Judged>,
+    /// The files by name, the manifest excepted.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Trains and judges. `beside` is the folder that holds rules, taxonomy and code table; `progress` hears what is being
+/// done, fits done, and of how many.
+pub fn build(
+    config: &TrainConfig,
+    data_files: &[PathBuf],
+    beside: &Path,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Built> {
+    let broken = |e: String| Error::Broken(format!("training {}: {e}", config.name));
+    let mut files = companions(beside)?;
+    let data = Dataset::read(data_files, &config.data)?;
+    check_taxonomy(&files, &data)?;
+    let mut judged = BTreeMap::new();
+    for division in config.splits.divide(&data) {
+        let mut step = |done, of| progress(division.name, done, of);
+        let model =
+            train(&config.name, &config.version, &data, &division.train, &config.train, &mut step).map_err(broken)?;
+        let evaluation = evaluate(&model, &data, &division.test);
+        judged.insert(division.name, Judged { train_rows: division.train.len(), evaluation });
+    }
+    let mut step = |done, of| progress("all rows", done, of);
+    let mut model =
+        train(&config.name, &config.version, &data, &data.rows, &config.train, &mut step).map_err(broken)?;
+    let mut sources = Vec::new();
+    for path in data_files {
+        let bytes = read_bounded(path, u64::MAX - 1).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        sources.push(json!({ "file": name, "bytes": bytes.len(), "sha256": sha256_hex(&bytes) }));
+    }
+    let texts = data.texts.len();
+    if let Some(training) = model.info.training.as_object_mut() {
+        let about = json!({ "files": sources, "texts": texts, "dropped_rows": data.dropped });
+        training.insert("data".to_string(), about);
+    }
+    let metrics = json!({ "model": &config.name, "version": &config.version, "splits": &judged });
+    let text = |value: &serde_json::Value| {
+        serde_json::to_string_pretty(value).map(|t| t + "\n").map_err(|e| broken(e.to_string()))
+    };
+    files.insert("metrics.json".to_string(), text(&metrics)?.into_bytes());
+    files.insert(MODEL.to_string(), model.to_bytes().map_err(broken)?);
+    let rules = files.get(RULES).map(|r| String::from_utf8_lossy(r).into_owned());
+    let card = card::write(config, &model, &judged, rules.as_deref());
+    files.insert("card.md".to_string(), card.into_bytes());
+    Ok(Built { model, judged, files })
+}
+
+/// Rules, taxonomy and code table, those that are there, checked.
+fn companions(beside: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for name in [RULES, TAXONOMY, MCC] {
+        let path = beside.join(name);
+        if path.exists() {
+            let wrong = |e: String| Error::Config(format!("{}: {e}", path.display()));
+            let bytes = read_bounded(&path, 64 << 20).map_err(wrong)?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| wrong("not UTF-8".to_string()))?;
+            match name {
+                RULES => Rules::parse(text).map(drop).map_err(wrong)?,
+                TAXONOMY => Taxonomy::parse(text).map(drop).map_err(wrong)?,
+                _ => MccTable::parse(text).map(drop).map_err(wrong)?,
+            }
+            files.insert(name.to_string(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// Every category that labels, rules or codes use has to be in the taxonomy, if there is one.
+fn check_taxonomy(files: &BTreeMap<String, Vec<u8>>, data: &Dataset) -> Result<()> {
+    let text = |name: &str| files.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let Some(taxonomy) = text(TAXONOMY).and_then(|t| Taxonomy::parse(&t).ok()) else { return Ok(()) };
+    let refuse = |file: &str, missing: Vec<&str>| match missing.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::Config(format!("{file}: category `{name}` is not in {TAXONOMY}"))),
+    };
+    refuse("the data", taxonomy.missing(data.classes.iter().map(String::as_str)))?;
+    if let Some(rules) = text(RULES).and_then(|t| Rules::parse(&t).ok()) {
+        refuse(RULES, taxonomy.missing(rules.categories().iter().map(|c| &**c)))?;
+    }
+    if let Some(codes) = text(MCC).and_then(|t| MccTable::parse(&t).ok()) {
+        refuse(MCC, taxonomy.missing(codes.categories()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `card.md`: what a model is, what it was trained on, how good it is, and where it is not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::build::Judged;
+use super::config::TrainConfig;
+use super::evaluate::Evaluation;
+use super::rules::Rules;
+use super::trained::Model;
+
+/// The card's text.
+pub fn write(
+    config: &TrainConfig,
+    model: &Model,
+    judged: &BTreeMap<&'static str, Judged>,
+    rules: Option<&str>,
+) -> String {
+    let mut out = String::new();
+    // Writing into a String cannot fail.
+    let _ = sections(&mut out, config, model, judged, rules);
+    out
+}
+
+fn sections(
+    out: &mut String,
+    config: &TrainConfig,
+    model: &Model,
+    judged: &BTreeMap<&'static str, Judged>,
+    rules: Option<&str>,
+) -> std::fmt::Result {
+    let texts = &config.card;
+    writeln!(out, "# {} {}\n\n{}\n", config.name, config.version, texts.summary)?;
+    for (title, text) in [("Intended use", &texts.intended_use), ("Out of scope", &texts.out_of_scope)] {
+        writeln!(out, "## {title}\n\n{}\n", text.trim())?;
+    }
+    writeln!(out, "## Data\n\n{}\n\n{}\n", texts.data.trim(), texts.attribution)?;
+    for file in model.info.training.pointer("/data/files").and_then(|f| f.as_array()).into_iter().flatten() {
+        let text = |key: &str| file.get(key).and_then(|v| v.as_str()).unwrap_or_default();
+        writeln!(out, "- `{}`, SHA-256 `{}`", text("file"), text("sha256"))?;
+    }
+    let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let (rows, distinct) = (number("/rows"), number("/data/texts"));
+    writeln!(
+        out,
+        "\n{rows} labelled rows, {distinct} distinct normal texts, {} categories.\n",
+        model.info.classes.len()
+    )?;
+    method(out, config, model, rules)?;
+    scores(out, judged)?;
+    for (title, text) in [("Limits", &texts.limits), ("Ethics", &texts.ethics)] {
+        writeln!(out, "## {title}\n\n{}\n", text.trim())?;
+    }
+    writeln!(
+        out,
+        "## How to repeat\n\n`headwater model train models/{}/train.toml --data FILES…` with the files above gives the same `model.bin`, byte for byte, on the same platform.",
+        config.name
+    )
+}
+
+fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&str>) -> std::fmt::Result {
+    let (f, t, c) = (&model.info.features, &config.train, &model.info.calibration);
+    writeln!(out, "## Method\n")?;
+    writeln!(
+        out,
+        "Normal text (normalizer {}), character {}–{}-grams of each word{}{}{}, hashed with signs into 2^{} slots; one logistic \
+         model per category (FTRL-proximal by linfa-ftrl: alpha {}, beta {}, l1 {}, l2 {}, batches of {}), {} passes, seed {}. \
+         Texts labelled in training are answered from memory.\n",
+        model.info.normalizer,
+        f.gram_min,
+        f.gram_max,
+        if f.words { ", words" } else { "" },
+        if f.pairs { ", pairs of words" } else { "" },
+        if f.amount { ", amount" } else { "" },
+        f.bits,
+        t.ftrl.alpha,
+        t.ftrl.beta,
+        t.ftrl.l1,
+        t.ftrl.l2,
+        t.ftrl.batch,
+        t.epochs,
+        t.seed,
+    )?;
+    writeln!(
+        out,
+        "Confidence: softmax at temperature {:.3} for new texts of known merchants and {:.3} for merchants never seen; \
+         confidence of known texts times {:.4}. Below {} a row is `uncategorized`, with its three best categories kept.\n",
+        c.temperature_known, c.temperature_unknown, c.memory_trust, model.info.threshold
+    )?;
+    if let Some(rules) = rules.and_then(|r| Rules::parse(r).ok()) {
+        writeln!(
+            out,
+            "{} rules stand in front of the model (`rules.tsv`); no figure below counts them.\n",
+            rules.len()
+        )?;
+    }
+    Ok(())
+}
+
+fn scores(out: &mut String, judged: &BTreeMap<&'static str, Judged>) -> std::fmt::Result {
+    writeln!(out, "## Scores\n\nEach split's model saw nothing of the split's test rows; from the text alone.\n")?;
+    writeln!(
+        out,
+        "| split | trained on | tested on | accuracy | macro-F1 | known text | known merchant | unknown merchant | ECE (15 bins) | answered at 98.5 % accuracy |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+    for (split, j) in judged {
+        let e = &j.evaluation;
+        let best = e.best_coverage_at_985.map_or("-".to_string(), |c| format!("{:.1} %", c.coverage * 100.0));
+        writeln!(
+            out,
+            "| {split} | {} | {} | {:.4} | {:.4} | {:.3} of {} | {:.3} of {} | {:.3} of {} | {:.4} | {best} |",
+            j.train_rows,
+            e.rows,
+            e.accuracy,
+            e.macro_f1,
+            e.known_texts.accuracy,
+            e.known_texts.rows,
+            e.known_merchants.accuracy,
+            e.known_merchants.rows,
+            e.unknown.accuracy,
+            e.unknown.rows,
+            e.ece15
+        )?;
+    }
+    writeln!(out)?;
+    let worst = judged.get("time").or(judged.values().next());
+    worst.map_or(Ok(()), |j| classes(out, &j.evaluation))
+}
+
+fn classes(out: &mut String, evaluation: &Evaluation) -> std::fmt::Result {
+    writeln!(out, "By category ({} rows):\n", evaluation.rows)?;
+    writeln!(out, "| category | rows | precision | recall | F1 |\n|---|---|---|---|---|")?;
+    for c in evaluation.classes.iter().filter(|c| c.rows > 0) {
+        writeln!(out, "| {} | {} | {:.3} | {:.3} | {:.3} |", c.name, c.rows, c.precision, c.recall, c.f1)?;
+    }
+    writeln!(out)
+}

@@ -1,0 +1,256 @@
+//! How good a model is on labelled rows: one pass, all measures.
+//!
+//! Macro-F1 is the mean of the classes' F1 over the labels that occur (not linfa's harmonic mean of macro precision and
+//! macro recall). ECE is the expected calibration error with 15 equal-width bins (Guo et al. 2017); there is no agreed
+//! number of bins, so it is said with the figure. Accuracy is that of the best category, whatever the threshold.
+
+use serde::Serialize;
+
+use super::dataset::{Dataset, Sample};
+use super::trained::{Answer, Buffers, Familiarity, Model};
+
+/// Bins of confidence.
+const BINS: usize = 15;
+
+/// All measures of one model on one set of rows.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Evaluation {
+    /// Rows.
+    pub rows: u64,
+    /// Share of rows whose best category is the label.
+    pub accuracy: f64,
+    /// Mean F1 of the labels that occur.
+    pub macro_f1: f64,
+    /// F1 of the labels, weighted by their rows.
+    pub weighted_f1: f64,
+    /// Share of rows whose label is among the three best.
+    pub top3_accuracy: f64,
+    /// Expected calibration error, 15 equal-width bins.
+    pub ece15: f64,
+    /// Mean confidence of the best category.
+    pub mean_confidence: f64,
+    /// Rows whose text was labelled in training.
+    pub known_texts: Part,
+    /// Rows with a new text of a known merchant.
+    pub known_merchants: Part,
+    /// Rows of merchants never seen, and rows without a text.
+    pub unknown: Part,
+    /// The model's own threshold.
+    pub threshold: Covered,
+    /// Coverage and accuracy at thresholds 0, 0.05, … 0.95, 0.99.
+    pub curve: Vec<Covered>,
+    /// Where at least 98.5 % of what is answered is right, with the largest coverage.
+    pub best_coverage_at_985: Option<Covered>,
+    /// Confidence against truth.
+    pub reliability: Vec<Bin>,
+    /// Each label.
+    pub classes: Vec<ClassScore>,
+    /// Label, best category, rows; only pairs that occur, wrong ones, most frequent first.
+    pub confusions: Vec<(String, String, u64)>,
+}
+
+/// A part of the rows.
+#[derive(Debug, Clone, Copy, Default, Serialize, PartialEq)]
+pub struct Part {
+    /// How many.
+    pub rows: u64,
+    /// Share that is right.
+    pub accuracy: f64,
+}
+
+/// What is answered at a threshold.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq)]
+pub struct Covered {
+    /// Least confidence.
+    pub threshold: f64,
+    /// Share of rows that is answered.
+    pub coverage: f64,
+    /// Share of the answers that is right.
+    pub accuracy: f64,
+}
+
+/// A bin of the reliability diagram.
+#[derive(Debug, Clone, Copy, Default, Serialize, PartialEq)]
+pub struct Bin {
+    /// Rows whose confidence lies in it.
+    pub rows: u64,
+    /// Their mean confidence.
+    pub confidence: f64,
+    /// The share that is right.
+    pub accuracy: f64,
+}
+
+/// Scores of one label.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct ClassScore {
+    /// The label.
+    pub name: String,
+    /// Rows with it.
+    pub rows: u64,
+    /// Rows that got it.
+    pub predicted: u64,
+    /// Share of the rows that got it and have it.
+    pub precision: f64,
+    /// Share of the rows with it that got it.
+    pub recall: f64,
+    /// Harmonic mean of both.
+    pub f1: f64,
+}
+
+/// The answers of a model to rows, as evaluation and comparison need them.
+pub struct Answered {
+    /// Best class, its confidence, whether it is the label.
+    pub answer: Answer,
+    /// The label's number in the model; `None` when the model does not know it.
+    pub label: Option<u16>,
+}
+
+impl Answered {
+    /// Whether the best category is the label.
+    pub fn right(&self) -> bool {
+        self.label == Some(self.answer.best().0)
+    }
+}
+
+/// Answers to all rows, in their order. Equal texts are answered once when the amount plays no part.
+pub fn answer_all(model: &Model, data: &Dataset, rows: &[Sample]) -> Vec<Answered> {
+    let label_of: Vec<Option<u16>> =
+        data.classes.iter().map(|name| model.info.classes.iter().position(|c| c == name).map(|i| i as u16)).collect();
+    let mut memo: Vec<Option<Answer>> = vec![None; data.texts.len()];
+    let mut buffers = Buffers::default();
+    let mut answer = |row: &Sample| {
+        let place = memo.get_mut(row.text as usize).filter(|_| !model.info.features.amount);
+        if let Some(Some(answer)) = place {
+            return *answer;
+        }
+        buffers.scratch.set_normal(data.text(row));
+        let answer = model.answer(&mut buffers, row.amount());
+        if let Some(place) = place {
+            *place = Some(answer);
+        }
+        answer
+    };
+    let label = |row: &Sample| label_of.get(usize::from(row.class)).copied().flatten();
+    rows.iter().map(|row| Answered { answer: answer(row), label: label(row) }).collect()
+}
+
+/// Measures `model` on `rows` of `data`.
+pub fn evaluate(model: &Model, data: &Dataset, rows: &[Sample]) -> Evaluation {
+    let answered = answer_all(model, data, rows);
+    let total = answered.len().max(1) as f64;
+    let share = |count: usize| count as f64 / total;
+    let right = |a: &&Answered| a.right();
+    let in_top3 = |a: &&Answered| a.answer.top.iter().any(|(class, p)| *p > 0.0 && Some(*class) == a.label);
+    let part = |wanted: &[Familiarity]| {
+        let of: Vec<&Answered> = answered.iter().filter(|a| wanted.contains(&a.answer.familiarity)).collect();
+        let right = of.iter().filter(|a| a.right()).count();
+        Part { rows: of.len() as u64, accuracy: right as f64 / of.len().max(1) as f64 }
+    };
+    let reliability = reliability(&answered);
+    let classes = class_scores(model, data, rows, &answered);
+    let occurring = classes.iter().filter(|c| c.rows > 0);
+    let thresholds = (0..20).map(|i| f64::from(i) * 0.05).chain([0.99]);
+    Evaluation {
+        rows: answered.len() as u64,
+        accuracy: share(answered.iter().filter(right).count()),
+        macro_f1: occurring.clone().map(|c| c.f1).sum::<f64>() / occurring.clone().count().max(1) as f64,
+        weighted_f1: occurring.map(|c| c.f1 * c.rows as f64).sum::<f64>() / total,
+        top3_accuracy: share(answered.iter().filter(in_top3).count()),
+        ece15: reliability.iter().map(|b| b.rows as f64 / total * (b.confidence - b.accuracy).abs()).sum(),
+        mean_confidence: answered.iter().map(|a| f64::from(a.answer.best().1)).sum::<f64>() / total,
+        known_texts: part(&[Familiarity::Text]),
+        known_merchants: part(&[Familiarity::Merchant]),
+        unknown: part(&[Familiarity::Unknown, Familiarity::Empty]),
+        threshold: covered(&answered, f64::from(model.info.threshold)),
+        curve: thresholds.map(|t| covered(&answered, t)).collect(),
+        best_coverage_at_985: best_coverage(&answered, 0.985),
+        confusions: confusions(model, data, rows, &answered),
+        reliability,
+        classes,
+    }
+}
+
+fn covered(answered: &[Answered], threshold: f64) -> Covered {
+    let sure: Vec<&Answered> = answered.iter().filter(|a| f64::from(a.answer.best().1) >= threshold).collect();
+    let right = sure.iter().filter(|a| a.right()).count();
+    Covered {
+        threshold,
+        coverage: sure.len() as f64 / answered.len().max(1) as f64,
+        accuracy: right as f64 / sure.len().max(1) as f64,
+    }
+}
+
+/// The largest coverage at which the answers are right at least as often as `wanted`.
+fn best_coverage(answered: &[Answered], wanted: f64) -> Option<Covered> {
+    let mut sorted: Vec<(f32, bool)> = answered.iter().map(|a| (a.answer.best().1, a.right())).collect();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut best = None;
+    let mut right = 0u64;
+    for (i, (confidence, is_right)) in sorted.iter().enumerate() {
+        right += u64::from(*is_right);
+        let last_of_its_confidence = sorted.get(i + 1).is_none_or(|next| next.0 < *confidence);
+        let accuracy = right as f64 / (i + 1) as f64;
+        if last_of_its_confidence && accuracy >= wanted {
+            let coverage = (i + 1) as f64 / sorted.len() as f64;
+            best = Some(Covered { threshold: f64::from(*confidence), coverage, accuracy });
+        }
+    }
+    best
+}
+
+fn reliability(answered: &[Answered]) -> Vec<Bin> {
+    let mut bins = vec![Bin::default(); BINS];
+    for a in answered {
+        let confidence = f64::from(a.answer.best().1);
+        if let Some(bin) = bins.get_mut(((confidence * BINS as f64) as usize).min(BINS - 1)) {
+            bin.rows += 1;
+            bin.confidence += confidence;
+            bin.accuracy += f64::from(u8::from(a.right()));
+        }
+    }
+    for bin in &mut bins {
+        bin.confidence /= bin.rows.max(1) as f64;
+        bin.accuracy /= bin.rows.max(1) as f64;
+    }
+    bins
+}
+
+fn class_scores(model: &Model, data: &Dataset, rows: &[Sample], answered: &[Answered]) -> Vec<ClassScore> {
+    let mut names: Vec<&str> = model.info.classes.iter().chain(&data.classes).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut counts = vec![(0u64, 0u64, 0u64); names.len()];
+    for (row, a) in rows.iter().zip(answered) {
+        let label = data.classes.get(usize::from(row.class)).map_or("", String::as_str);
+        let guess = model.class(a.answer.best().0);
+        if let Some((has, _, both)) = names.binary_search(&label).ok().and_then(|i| counts.get_mut(i)) {
+            *has += 1;
+            *both += u64::from(label == guess);
+        }
+        if let Some((_, got, _)) = names.binary_search(&guess).ok().and_then(|i| counts.get_mut(i)) {
+            *got += 1;
+        }
+    }
+    let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+    let score = |(name, (has, got, both)): (&&str, (u64, u64, u64))| ClassScore {
+        name: (*name).to_string(),
+        rows: has,
+        predicted: got,
+        precision: ratio(both, got),
+        recall: ratio(both, has),
+        f1: ratio(2 * both, has + got),
+    };
+    names.iter().zip(counts).map(score).collect()
+}
+
+fn confusions(model: &Model, data: &Dataset, rows: &[Sample], answered: &[Answered]) -> Vec<(String, String, u64)> {
+    let mut pairs: std::collections::BTreeMap<(u16, u16), u64> = std::collections::BTreeMap::new();
+    for (row, a) in rows.iter().zip(answered).filter(|(_, a)| !a.right()) {
+        *pairs.entry((row.class, a.answer.best().0)).or_default() += 1;
+    }
+    let label = |class: u16| data.classes.get(usize::from(class)).cloned().unwrap_or_default();
+    let named = |((label_of, guess), n): ((u16, u16), u64)| (label(label_of), model.class(guess).to_string(), n);
+    let mut named: Vec<_> = pairs.into_iter().map(named).collect();
+    named.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.cmp(b)));
+    named
+}

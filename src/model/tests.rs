@@ -1,0 +1,256 @@
+//! Models as a whole, on a small made-up data set: reproducible, order-free, equal to linfa, unbreakable by files or texts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use linfa::traits::Predict;
+use linfa::{DatasetBase, ParamGuard, traits::FitWith};
+use linfa_ftrl::{Ftrl, FtrlParams};
+use ndarray::{Array1, Array2};
+use rand::rngs::mock::StepRng;
+
+use super::file::sha256_hex;
+use super::*;
+
+const SHOPS: [(&str, &[&str]); 4] = [
+    ("food", &["JOE'S PIZZA", "PIZZA PALACE", "BURGER BARN", "NOODLE BAR", "CAFE SOLO", "CAFÉ LUNA", "PASTA POINT"]),
+    ("fuel", &["PETRO CANADA", "SHELL STATION", "ESSO FUEL", "GAS PLUS", "FUEL MART", "PIONEER GAS"]),
+    ("books", &["BOOK CITY", "THE BOOK SHELF", "INDIGO BOOKS", "PAGE ONE BOOKS", "READERS DEN"]),
+    ("tools", &["HAMMER HARDWARE", "HOME HARDWARE", "TOOL TOWN", "NUTS AND BOLTS", "LUMBER YARD"]),
+];
+
+fn tsv() -> String {
+    let mut text = "period\tmerchant\tamount\tcategory\n".to_string();
+    for month in 1..=10 {
+        for (category, names) in SHOPS {
+            for (i, name) in names.iter().enumerate().filter(|(i, _)| (i + month) % 3 != 0) {
+                let line = format!("2024-{month:02}\t{name} #{}\t{}.5\t{category}\n", 100 * month + i, 3 * i);
+                text.push_str(&line.repeat(1 + i));
+            }
+        }
+    }
+    text
+}
+
+fn columns() -> Columns {
+    Columns {
+        text: vec!["merchant".into()],
+        label: "category".into(),
+        amount: Some("amount".into()),
+        period: Some("period".into()),
+        drop_labels: Vec::new(),
+    }
+}
+
+fn dataset(text: &str) -> Dataset {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.tsv");
+    std::fs::write(&path, text).unwrap();
+    Dataset::read(&[path], &columns()).unwrap()
+}
+
+fn settings() -> Settings {
+    let features = FeatureSpec { bits: 12, ..FeatureSpec::default() };
+    Settings { features, epochs: 4, folds: 2, holdout: 0.2, ..Settings::default() }
+}
+
+fn trained(data: &Dataset, settings: &Settings) -> Model {
+    train("shops", "1.0.0", data, &data.rows, settings, &mut |_, _| {}).unwrap()
+}
+
+fn answer(model: &Model, text: &str, amount: Option<f64>) -> Answer {
+    let mut buffers = Buffers::default();
+    buffers.scratch.set_texts([text]);
+    model.answer(&mut buffers, amount)
+}
+
+#[test]
+fn the_same_rows_in_any_order_give_the_same_bytes() {
+    let text = tsv();
+    let first = trained(&dataset(&text), &settings()).to_bytes().unwrap();
+    let again = trained(&dataset(&text), &settings()).to_bytes().unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1..].reverse();
+    let reversed = trained(&dataset(&(lines.join("\n") + "\n")), &settings()).to_bytes().unwrap();
+    assert!(first == again, "the same data gave other bytes");
+    assert!(first == reversed, "the order of rows changed the bytes");
+    let other = trained(&dataset(&text), &Settings { seed: 2, ..settings() }).to_bytes().unwrap();
+    assert!(first != other, "the seed changed nothing: the comparison would be empty");
+}
+
+#[test]
+fn a_model_learns_and_knows_how_far_from_home_it_is() {
+    let data = dataset(&tsv());
+    let model = trained(&data, &settings());
+    let evaluation = evaluate(&model, &data, &data.rows);
+    assert!(evaluation.accuracy > 0.95, "{}", evaluation.accuracy);
+    let best = |text: &str| model.class(answer(&model, text, None).best().0).to_string();
+    assert_eq!(best("PIZZA CORNER 7"), "food");
+    assert_eq!(best("GAS FUEL STATION"), "fuel");
+    assert_eq!(answer(&model, "joe's pizza #999", None).familiarity, Familiarity::Text);
+    assert_eq!(answer(&model, "JOE'S PIZZA DOWNTOWN", None).familiarity, Familiarity::Merchant);
+    assert_eq!(answer(&model, "PIZZA CORNER", None).familiarity, Familiarity::Unknown);
+    assert_eq!(answer(&model, "  ", None), Answer { top: [(0, 0.0); 3], familiarity: Familiarity::Empty });
+}
+
+/// Our scores against `linfa_ftrl`'s own `predict` over all columns, trained on the same batches.
+#[test]
+fn scores_equal_what_linfa_predicts() {
+    let data = dataset(&tsv());
+    let plain = Settings { features: FeatureSpec { bits: 9, ..FeatureSpec::default() }, epochs: 3, folds: 0, holdout: 0.0, ..settings() };
+    let model = trained(&data, &plain);
+    let slots = plain.features.slots();
+    let mut buffers = Buffers::default();
+    let mut dense = |text: &[u8]| -> Vec<f32> {
+        buffers.scratch.set_normal(text);
+        let features = buffers.scratch.extract(&plain.features, None);
+        let norm = 1.0 / (features.len() as f32).sqrt();
+        let mut row = vec![0.0; slots];
+        for f in features {
+            row[f.slot()] += if f.is_negative() { -norm } else { norm };
+        }
+        row
+    };
+    let order = train::passes(&data, &data.rows, &plain);
+    let rows: Vec<(Vec<f32>, u16)> = order.iter().map(|row| (dense(data.text(row)), row.class)).collect();
+    let params = FtrlParams::new(1.5f32, 1.0, 0.0, 0.0, StepRng::new(0, 0)).check().unwrap();
+    let texts: Vec<&[u8]> = data.texts.iter().map(|t| &**t).collect();
+    let x = Array2::from_shape_vec((texts.len(), slots), texts.iter().flat_map(|t| dense(t)).collect()).unwrap();
+    let mut probabilities = Vec::new();
+    for class in 0..data.classes.len() as u16 {
+        let mut linfa: Option<Ftrl<f32>> = None;
+        let per_pass = rows.len() / plain.epochs;
+        for batch in rows.chunks(per_pass).flat_map(|pass| pass.chunks(plain.ftrl.batch)) {
+            let cells = batch.iter().flat_map(|(row, _)| row.iter().copied()).collect();
+            let records = Array2::from_shape_vec((batch.len(), slots), cells).unwrap();
+            let targets: Array1<bool> = batch.iter().map(|(_, c)| *c == class).collect();
+            linfa = Some(params.fit_with(linfa, &DatasetBase::new(records, targets)).unwrap());
+        }
+        probabilities.push(linfa.unwrap().predict(&x));
+    }
+    let mut buffers = Buffers::default();
+    for (i, text) in texts.iter().enumerate() {
+        buffers.scratch.set_normal(text);
+        let margins = model.margins(&mut buffers, None).values().to_vec();
+        for (class, margin) in margins.iter().enumerate() {
+            let ours = 1.0 / (1.0 + (-margin).exp());
+            assert!((ours - *probabilities[class][i]).abs() < 1e-3, "text {i}, class {class}");
+        }
+    }
+}
+
+#[test]
+fn hostile_texts_get_an_answer() {
+    let data = dataset(&tsv());
+    let model = trained(&data, &settings());
+    let long = "PIZZA ".repeat(2_000_000);
+    for text in ["", "\u{0}", "\u{feff}\u{200d}", "🍕🍕🍕", "'''***###", &long, &"x".repeat(10 << 20), &"\u{301}".repeat(9_999)] {
+        for amount in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-0.0), Some(1e308)] {
+            let answer = answer(&model, text, amount);
+            assert!(answer.top.iter().all(|(_, p)| (0.0..=1.0).contains(p)), "{}", text.len());
+        }
+    }
+}
+
+#[test]
+fn broken_model_files_are_refused() {
+    let data = dataset(&tsv());
+    let bytes = trained(&data, &settings()).to_bytes().unwrap();
+    assert_eq!(Model::from_bytes(&bytes).unwrap().to_bytes().unwrap(), bytes);
+    for len in (0..200).chain((200..bytes.len()).step_by(991)) {
+        assert!(Model::from_bytes(&bytes[..len]).is_err(), "the first {len} bytes were accepted");
+    }
+    for at in (0..300).chain((300..bytes.len()).step_by(997)) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x40;
+        assert!(Model::from_bytes(&changed).is_err(), "a changed byte {at} was accepted");
+        // The same with a checksum that fits: no panic, whatever is read.
+        let end = changed.len() - 32;
+        let checksum = <sha2::Sha256 as sha2::Digest>::digest(&changed[..end]);
+        changed[end..].copy_from_slice(&checksum);
+        let _ = Model::from_bytes(&changed);
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert!(Model::from_bytes(&longer).is_err());
+}
+
+fn version(dir: &Path, version: &str) -> BTreeMap<String, Vec<u8>> {
+    let data = dataset(&tsv());
+    let mut model = trained(&data, &settings());
+    model.info.version = version.to_string();
+    let rules = "pattern\tcategory\nCASH\tatm\n".to_string().into_bytes();
+    let files = BTreeMap::from([
+        (folder::MODEL.to_string(), model.to_bytes().unwrap()),
+        (folder::RULES.to_string(), rules),
+    ]);
+    folder::write_version(dir, "shops", version, "2024-01-01T00:00:00Z", &files).unwrap();
+    files
+}
+
+#[test]
+fn versions_are_published_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = version(dir.path(), "1.0.0");
+    assert!(Categorizer::load(dir.path()).unwrap_err().to_string().contains("publish a version"));
+    folder::set_current(dir.path(), "1.0.0").unwrap();
+    let loaded = Categorizer::load(dir.path()).unwrap();
+    assert_eq!(loaded.id, "shops@1.0.0");
+    let mut buffers = Buffers::default();
+    let verdict = loaded.decide(["cash 100"].into_iter(), None, &mut buffers);
+    assert_eq!((&**verdict.category, verdict.source), ("atm", Source::Rule));
+    let verdict = loaded.decide(["PIZZA PALACE 8"].into_iter(), None, &mut buffers);
+    assert_eq!((&**verdict.category, verdict.source), ("food", Source::Model));
+    let verdict = loaded.decide([""].into_iter(), None, &mut buffers);
+    assert_eq!((&**verdict.category, verdict.source), (UNCATEGORIZED, Source::Model));
+
+    let again = folder::write_version(dir.path(), "shops", "1.0.0", "", &files).unwrap_err().to_string();
+    assert!(again.contains("a version never changes"), "{again}");
+    assert!(folder::write_version(dir.path(), "shops", "../evil", "", &files).is_err());
+    let changed = dir.path().join("1.0.0/rules.tsv");
+    std::fs::write(&changed, "pattern\tcategory\nCASH\tfood\n").unwrap();
+    let refused = Categorizer::load(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("rules.tsv") && refused.contains("manifest.json"), "{refused}");
+    std::fs::write(dir.path().join("current"), "../1.0.0\n").unwrap();
+    assert!(Categorizer::load(dir.path()).unwrap_err().to_string().contains("expected a version"));
+}
+
+#[test]
+fn foreign_models_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = version(dir.path(), "1.0.0");
+    folder::write_version(dir.path(), "other", "1.0.1", "", &files).unwrap();
+    let refused = Categorizer::load(&dir.path().join("1.0.1")).unwrap_err().to_string();
+    assert!(refused.contains("is shops 1.0.0, not what manifest.json names"), "{refused}");
+    let newer = Model { info: Info { normalizer: 99, ..trained(&dataset(&tsv()), &settings()).info }, ..trained(&dataset(&tsv()), &settings()) };
+    assert!(Model::from_bytes(&newer.to_bytes().unwrap()).unwrap_err().contains("train it again"));
+}
+
+/// Golden vectors: features of fixed texts, as they were when version 1 was made. A change of normalizer or hash that
+/// reaches them makes every trained model worthless: it needs a new version number.
+#[test]
+fn features_are_what_they_were() {
+    let mut scratch = Scratch::default();
+    let golden = [
+        ("TIM HORTONS #1234", None, ""),
+        ("Café Müller, Straße 12", Some(-12.5), ""),
+        ("SQ *JOE'S A&W", Some(1e9), ""),
+        ("магазин 24", None, ""),
+        ("", Some(f64::NAN), ""),
+    ];
+    for (text, amount, expected) in golden {
+        scratch.set_texts([text]);
+        let spec = FeatureSpec { amount: amount.is_some(), ..FeatureSpec::default() };
+        let features = scratch.extract(&spec, amount);
+        let mut bytes = Vec::new();
+        for f in features {
+            bytes.extend_from_slice(&(f.slot() as u32).to_le_bytes());
+            bytes.push(u8::from(f.is_negative()));
+        }
+        assert_eq!(format!("{} {}", features.len(), &sha256_hex(&bytes)[..16]), expected, "{text}");
+    }
+    scratch.set_texts(["AB"]);
+    let small: Vec<(usize, bool)> =
+        scratch.extract(&FeatureSpec::default(), None).iter().map(|f| (f.slot(), f.is_negative())).collect();
+    assert_eq!(small, []);
+}
