@@ -44,6 +44,11 @@ impl Chunk {
             .map(|(number, root)| root.as_ref().map(|root| Joined { root, chunk: Some(self), number }))
     }
 
+    /// How many rows it holds.
+    pub fn size(&self) -> usize {
+        self.roots.len() + self.levels.iter().map(|level| level.rows.len()).sum::<usize>()
+    }
+
     async fn level(&self, join: &Join, view: &mut dyn Snapshot) -> Result<Level> {
         let mut wanted = Wanted::default();
         let slots: Vec<Option<usize>> =

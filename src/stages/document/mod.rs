@@ -25,8 +25,8 @@
 //! - a to-one join that finds nothing gives nulls; one that finds several rows takes the one with the lowest key;
 //! - a document whose root row is gone leaves as a delete, with the version of the snapshot that no longer had it.
 //!
-//! Bounds: rows are read [`CHUNK_ROOTS`] documents at a time, but the documents of one batch leave together: a change of
-//! a row that feeds very many documents makes a batch of that many.
+//! Bounds: rows are read for at most [`MAX_ROOTS`] documents at a time, for fewer where they draw in long lists; but the
+//! documents of one batch leave together: a change of a row that feeds very many documents makes a batch of that many.
 
 mod build;
 mod fetch;
@@ -51,8 +51,12 @@ use crate::record::{Batch, Op, Record, Reject, Row};
 use crate::stage::{LaneContext, Stage};
 use crate::stores::{Identity, SharedStore, Snapshot, identity};
 
-/// Documents that are computed from one round of look-ups.
-const CHUNK_ROOTS: usize = 2_000;
+/// Most documents that are computed from one round of look-ups.
+const MAX_ROOTS: usize = 2_000;
+/// How many documents a lane starts with where lists are drawn in, whose length is not known yet.
+const FIRST_ROOTS: usize = 64;
+/// Rows in memory that make the next round smaller.
+const MANY_ROWS: usize = 50_000;
 
 /// The stage.
 pub struct Document {
@@ -62,6 +66,7 @@ pub struct Document {
     definition: Option<Definition>,
     store: Option<SharedStore>,
     builder: Builder,
+    round: usize,
 }
 
 /// Reads the section.
@@ -73,6 +78,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         definition: None,
         store: None,
         builder: Builder::default(),
+        round: MAX_ROOTS,
     })
 }
 
@@ -88,6 +94,7 @@ impl Stage for Document {
         let indexes = input.indexes.iter().cloned().chain(indexes).collect();
         let tables = [(definition.into.to_string(), table)].into();
         self.store_name = store;
+        self.round = if definition.graph.joins.iter().any(|join| join.many) { FIRST_ROOTS } else { MAX_ROOTS };
         self.definition = Some(definition);
         Ok(Flow { tables, open: false, indexes, ..input })
     }
@@ -112,8 +119,12 @@ impl Stage for Document {
         let mut view = store.snapshot().await?;
         let affected = Affected::by(definition, &mut *view, &causes).await?;
         let mut computing = Computing { definition, builder: &mut self.builder, causes: &causes, batch: &mut batch };
-        for chunk in affected.roots.chunks(CHUNK_ROOTS) {
-            computing.chunk(&mut *view, chunk).await?;
+        let mut roots = affected.roots.as_slice();
+        while !roots.is_empty() {
+            let (round, rest) = roots.split_at(self.round.min(roots.len()));
+            let rows = computing.round(&mut *view, round).await?;
+            self.round = if rows > MANY_ROWS { self.round / 2 } else { self.round * 2 }.clamp(1, MAX_ROOTS);
+            roots = rest;
         }
         Ok(batch)
     }
@@ -181,7 +192,8 @@ struct Computing<'a> {
 }
 
 impl Computing<'_> {
-    async fn chunk(&mut self, view: &mut dyn Snapshot, roots: &[Root]) -> Result<()> {
+    /// Computes the documents of `roots`; says how many rows that took.
+    async fn round(&mut self, view: &mut dyn Snapshot, roots: &[Root]) -> Result<usize> {
         let version = view.version();
         let keys: Vec<Row> = roots.iter().map(|root| root.key.clone()).collect();
         let chunk = Chunk::read(&self.definition.graph, view, &keys).await?;
@@ -196,7 +208,7 @@ impl Computing<'_> {
                 None => {}
             }
         }
-        Ok(())
+        Ok(chunk.size())
     }
 
     fn document(&mut self, joined: Joined<'_>) -> Result<Row, Failure> {
