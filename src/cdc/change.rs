@@ -3,6 +3,7 @@
 use super::decoder::{Config, Control, DeclaredKey, Event};
 use super::key::{self, Keys};
 use super::layout::Layouts;
+use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
 use super::{Fault, mongodb, signal};
@@ -20,6 +21,8 @@ pub struct Context<'c> {
     pub origin: u32,
     /// The key of rows without one.
     pub keyless: &'c Row,
+    /// The registry's schemas.
+    pub schemas: &'c RegistrySchemas,
 }
 
 /// The rows after and before a change.
@@ -65,7 +68,8 @@ impl Context<'_> {
         } else if documents {
             mongodb::key(self.message.key.as_ref(), schemas, &self.config.unavailable)?
         } else {
-            let mut keys = Keys { schemas, layouts: key_layouts, unavailable: &self.config.unavailable };
+            let mut keys =
+                Keys { registry: self.schemas, schemas, layouts: key_layouts, unavailable: &self.config.unavailable };
             let known = row.as_ref().or(before.as_ref());
             key::of(&mut keys, declared, &mut table.key_schema, self.message.key.as_ref(), known, self.keyless)?
         };
@@ -94,7 +98,7 @@ impl Context<'_> {
                 None => &mut table.keys,
             };
             let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
-            let mut keys = Keys { schemas, layouts, unavailable: &self.config.unavailable };
+            let mut keys = Keys { registry: self.schemas, schemas, layouts, unavailable: &self.config.unavailable };
             key::of(&mut keys, declared, &mut table.key_schema, bytes, None, self.keyless)?
         };
         Ok(Event::Change(record(table, Op::Delete, key, self.message, self.origin)))

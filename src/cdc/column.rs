@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
 use bytestring::ByteString;
 use rustc_hash::FxHashSet;
 
 use super::form::{Base64, DecimalForm, Form};
+pub use super::json::MAX_DEPTH as DEPTH;
 use super::json::{Cursor, MAX_DEPTH, Next, Number, Text, too_deep};
 use super::{Fault, Unavailable, extjson, structured, temporal};
 use crate::record::{Date, Decimal, Time, Timestamp, Value};
@@ -90,21 +92,18 @@ impl<'a> Reader<'a> {
         match (form, next) {
             (Form::Any, _) => self.any(cursor, next, depth),
             (Form::Bool | Form::Bits, Next::Bool) => cursor.bool().map(Value::Bool),
-            (Form::Bool, Next::Number) => bool_of(cursor.number()?),
-            (Form::Int, Next::Number) => int(cursor.number()?),
             (Form::UInt, Next::Number) => unsigned(cursor.number()?),
             (Form::Float, Next::Number) => float(cursor.number()?),
             (Form::Decimal(_), Next::Number) => decimal(cursor.number()?.text),
             (Form::Decimal(_), Next::Object) => variable_scale(cursor),
-            (Form::Date, Next::Number) => date(cursor.number()?),
-            (Form::Time { per_second }, Next::Number) => time(cursor.number()?, *per_second),
-            (Form::Timestamp { per_second }, Next::Number) => {
-                Ok(Value::Timestamp(timestamp(whole(cursor.number()?)?, *per_second)))
+            (Form::Time { .. }, Next::Number) => long_value(whole_double(cursor.number()?)?, form),
+            (Form::Bool | Form::Int | Form::Date | Form::Timestamp { .. }, Next::Number) => {
+                long_value(whole(cursor.number()?)?, form)
             }
-            (Form::Json, Next::Text) => self.json(cursor.string()?),
+            (Form::Json, Next::Text) => self.text(cursor.string()?).map(json_text),
             (Form::Json, _) => Ok(Value::Json(self.doc.slice_ref(cursor.skip()?))),
             (Form::Text, Next::Text) => self.text(cursor.string()?).map(Value::Text),
-            (_, Next::Text) => scalar_text(form, cursor.string()?),
+            (_, Next::Text) => scalar_text(form, &cursor.string()?.resolve()?),
             (Form::List(of), Next::List) => self.list(cursor, of, depth),
             (Form::Map(of), Next::Object) => self.map(cursor, of, depth),
             (Form::Struct(fields), Next::Object) => self.fields(cursor, fields, depth),
@@ -130,14 +129,6 @@ impl<'a> Reader<'a> {
             Cow::Borrowed(slice) => Ok(self.doc.slice_ref(slice)),
             Cow::Owned(copy) => Ok(copy.into()),
         }
-    }
-
-    /// A string that holds JSON. One that does not (cut by a size limit, moved to object storage) stays text.
-    fn json(&self, text: Text<'a>) -> Result<Value, Fault> {
-        let text = self.text(text)?;
-        let mut inner = Cursor::new(&text);
-        let valid = inner.skip().is_ok() && inner.end().is_ok();
-        Ok(if valid { Value::Json(text) } else { Value::Text(text) })
     }
 
     fn list(&self, cursor: &mut Cursor<'a>, of: &Form, depth: u32) -> Result<Value, Fault> {
@@ -196,9 +187,56 @@ fn unreadable(form: &Form) -> Fault {
     Fault::new("column.type", format!("expected {}, found another string", form.expectation()))
 }
 
+/// A string that holds JSON. One that does not (cut by a size limit, moved to object storage) stays text.
+fn json_text(text: ByteString) -> Value {
+    let mut inner = Cursor::new(&text);
+    let valid = inner.skip().is_ok() && inner.end().is_ok();
+    if valid { Value::Json(text) } else { Value::Text(text) }
+}
+
+/// A string of a binary format.
+pub fn text_value(text: ByteString, form: &Form, unavailable: &Unavailable, depth: u32) -> Result<Value, Fault> {
+    match form {
+        _ if depth == 0 && unavailable.is_text(&text) => Ok(Value::Unchanged),
+        Form::Any | Form::Text => Ok(Value::Text(text)),
+        Form::Json => Ok(json_text(text)),
+        _ => scalar_text(form, &text),
+    }
+}
+
+/// Bytes of a binary format.
+pub fn binary_value(bytes: Bytes, form: &Form, unavailable: &Unavailable, depth: u32) -> Result<Value, Fault> {
+    match form {
+        _ if depth == 0 && std::str::from_utf8(&bytes).is_ok_and(|text| unavailable.is_text(text)) => {
+            Ok(Value::Unchanged)
+        }
+        Form::Decimal(DecimalForm { scale: Some(scale), .. }) => {
+            let decimal = Decimal::from_be_bytes(&bytes, i64::from(*scale)).map(Value::Decimal);
+            decimal.ok_or_else(|| Fault::new("column.type", "expected a decimal, found no bytes"))
+        }
+        Form::Decimal(_) => Err(Fault::new("schema.decimal", "the schema has a Decimal without a scale")),
+        _ => Ok(Value::Bytes(bytes)),
+    }
+}
+
+/// An integer: itself, or what its form counts.
+pub fn long_value(n: i64, form: &Form) -> Result<Value, Fault> {
+    match (form, n) {
+        (Form::Any | Form::Int, _) => Ok(Value::Int(n)),
+        (Form::Bool, 0 | 1) => Ok(Value::Bool(n == 1)),
+        (Form::Date, _) => Ok(Value::Date(date(n))),
+        (Form::Time { per_second }, _) => {
+            let beyond = || Fault::new("column.range", "expected a count of time units, found one beyond 292 years");
+            Time::from_units(n, *per_second).map(Value::Time).ok_or_else(beyond)
+        }
+        (Form::Timestamp { per_second }, _) => Ok(Value::Timestamp(timestamp(n, *per_second))),
+        (Form::UInt, _) => Ok(Value::uint(n.cast_unsigned())),
+        _ => Err(mismatch(form, Next::Number)),
+    }
+}
+
 /// Strings in columns that are not text.
-fn scalar_text(form: &Form, text: Text<'_>) -> Result<Value, Fault> {
-    let raw = &*text.resolve()?;
+fn scalar_text(form: &Form, raw: &str) -> Result<Value, Fault> {
     let value = match form {
         Form::Bytes | Form::Bits => from_base64(raw).map(|bytes| Value::Bytes(bytes.into())),
         Form::Decimal(form) => return decimal_text(raw, *form),
@@ -246,20 +284,8 @@ fn exact_float(text: &str) -> Option<f64> {
     (ordinary && same()).then_some(float)
 }
 
-fn bool_of(number: Number<'_>) -> Result<Value, Fault> {
-    match number.text {
-        "0" => Ok(Value::Bool(false)),
-        "1" => Ok(Value::Bool(true)),
-        _ => Err(Fault::new("column.type", "expected true, false, 0 or 1, found another number")),
-    }
-}
-
 fn whole(number: Number<'_>) -> Result<i64, Fault> {
     number.text.parse().map_err(|_| Fault::new("column.type", "expected an integer of 64 bits, found another number"))
-}
-
-fn int(number: Number<'_>) -> Result<Value, Fault> {
-    whole(number).map(Value::Int)
 }
 
 /// `bigint.unsigned.handling.mode=long` lets big values wrap into the negative.
@@ -344,28 +370,22 @@ fn variable_scale(cursor: &mut Cursor<'_>) -> Result<Value, Fault> {
 }
 
 /// Days; infinite dates leak as days beyond the range.
-fn date(number: Number<'_>) -> Result<Value, Fault> {
-    let days = whole(number)?;
-    let date = i32::try_from(days).map(|days| Date { days });
-    Ok(Value::Date(date.unwrap_or(if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY })))
+fn date(days: i64) -> Date {
+    let beyond = if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY };
+    i32::try_from(days).map_or(beyond, |days| Date { days })
 }
 
-fn time(number: Number<'_>, per_second: i64) -> Result<Value, Fault> {
-    let beyond = || Fault::new("column.range", "expected a count of time units, found a number beyond 292 years");
-    let count = match number.text.parse::<i64>() {
-        Ok(count) => count,
-        // Oracle's intervals arrive as doubles.
-        Err(_) => match number.text.parse::<f64>() {
-            Ok(count) if count.fract() == 0.0 && count.abs() < 9e15 => count as i64,
-            _ => return Err(beyond()),
-        },
-    };
-    Time::from_units(count, per_second).map(Value::Time).ok_or_else(beyond)
+/// An integer, or a double without a fraction: Oracle's intervals arrive so.
+fn whole_double(number: Number<'_>) -> Result<i64, Fault> {
+    match number.text.parse::<f64>() {
+        Ok(double) if !number.integral && double.fract() == 0.0 && double.abs() < 9e15 => Ok(double as i64),
+        _ => whole(number),
+    }
 }
 
 /// PostgreSQL's infinities are the extremes of its driver, in milliseconds, in the unit of the column; in nanoseconds
 /// they saturate.
-pub fn timestamp(count: i64, per_second: i64) -> Timestamp {
+fn timestamp(count: i64, per_second: i64) -> Timestamp {
     const INFINITY_MS: i64 = 9_223_372_036_825_200;
     const NEG_INFINITY_MS: i64 = -9_223_372_036_832_400;
     match (per_second, count) {

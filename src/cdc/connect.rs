@@ -71,8 +71,12 @@ impl Schema {
 
     /// How values of this schema look in JSON, and what they are.
     pub fn form(&self) -> (Form, Kind) {
-        if let Some(semantic) = self.name.as_deref().and_then(|name| self.semantic(name)) {
-            return semantic;
+        let none = BTreeMap::new();
+        let parameters = self.parameters.as_ref().unwrap_or(&none);
+        if let Some(name) = &self.name
+            && let Some(meaning) = semantic(name, parameters, self.primitive == "struct")
+        {
+            return meaning;
         }
         match self.primitive.as_str() {
             "int8" | "int16" | "int32" | "int64" => (Form::Int, Kind::Int64),
@@ -98,57 +102,57 @@ impl Schema {
             _ => (Form::Any, Kind::Any),
         }
     }
+}
 
-    fn parameter<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.parameters.as_ref()?.get(name)?.parse().ok()
-    }
+/// What a semantic type means: how its values look, and what they are. `is_struct` tells the structured types of
+/// Debezium 3 from others of their name.
+pub fn semantic(name: &str, parameters: &BTreeMap<String, String>, is_struct: bool) -> Option<(Form, Kind)> {
+    let (millis, micros, nanos) = (1_000, 1_000_000, 1_000_000_000);
+    let time = |per_second, digits| (Form::Time { per_second }, Kind::Time(digits));
+    let timestamp = |per_second, digits| (Form::Timestamp { per_second }, Kind::Timestamp(digits));
+    Some(match name {
+        "org.apache.kafka.connect.data.Decimal" => {
+            let number = |name: &str| parameters.get(name).map(String::as_str);
+            let scale = number("scale").and_then(|n| n.parse().ok());
+            let precision = number("connect.decimal.precision").and_then(|n| n.parse().ok());
+            // The precision is told, not enforced: some producers write it wrong.
+            (
+                Form::Decimal(DecimalForm { scale, precision: None, strings: Base64::Always }),
+                Kind::Decimal { precision, scale },
+            )
+        }
+        "io.debezium.data.VariableScaleDecimal" => (
+            Form::Decimal(DecimalForm { scale: None, precision: None, strings: Base64::Always }),
+            Kind::Decimal { precision: None, scale: None },
+        ),
+        "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" | "io.debezium.time.IsoDate" => {
+            (Form::Date, Kind::Date)
+        }
+        "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => time(millis, 3),
+        "io.debezium.time.MicroTime" | "io.debezium.time.IsoTime" => time(micros, 6),
+        "io.debezium.time.NanoTime" => time(nanos, 9),
+        "io.debezium.time.MicroDuration" => time(micros, 6),
+        "io.debezium.time.NanoDuration" => time(nanos, 9),
+        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => timestamp(millis, 3),
+        "io.debezium.time.MicroTimestamp" | "io.debezium.time.IsoTimestamp" => timestamp(micros, 6),
+        "io.debezium.time.NanoTimestamp" => timestamp(nanos, 9),
+        "io.debezium.time.ZonedTimestamp" => (Form::TimestampTz, Kind::TimestampTz(9)),
+        "io.debezium.time.Interval" => (Form::Text, Kind::Interval),
+        "io.debezium.data.Json" => (Form::Json, Kind::Json),
+        "io.debezium.data.Uuid" => (Form::Text, Kind::Uuid),
+        "io.debezium.data.Bits" => (Form::Bits, Kind::Bits),
+        _ => return structured(name, is_struct),
+    })
+}
 
-    fn semantic(&self, name: &str) -> Option<(Form, Kind)> {
-        let (millis, micros, nanos) = (1_000, 1_000_000, 1_000_000_000);
-        let time = |per_second, digits| (Form::Time { per_second }, Kind::Time(digits));
-        let timestamp = |per_second, digits| (Form::Timestamp { per_second }, Kind::Timestamp(digits));
-        Some(match name {
-            "org.apache.kafka.connect.data.Decimal" => {
-                let (scale, precision) = (self.parameter("scale"), self.parameter("connect.decimal.precision"));
-                // The precision is told, not enforced: some producers write it wrong.
-                (
-                    Form::Decimal(DecimalForm { scale, precision: None, strings: Base64::Always }),
-                    Kind::Decimal { precision, scale },
-                )
-            }
-            "io.debezium.data.VariableScaleDecimal" => (
-                Form::Decimal(DecimalForm { scale: None, precision: None, strings: Base64::Always }),
-                Kind::Decimal { precision: None, scale: None },
-            ),
-            "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" | "io.debezium.time.IsoDate" => {
-                (Form::Date, Kind::Date)
-            }
-            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => time(millis, 3),
-            "io.debezium.time.MicroTime" | "io.debezium.time.IsoTime" => time(micros, 6),
-            "io.debezium.time.NanoTime" => time(nanos, 9),
-            "io.debezium.time.MicroDuration" => time(micros, 6),
-            "io.debezium.time.NanoDuration" => time(nanos, 9),
-            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => timestamp(millis, 3),
-            "io.debezium.time.MicroTimestamp" | "io.debezium.time.IsoTimestamp" => timestamp(micros, 6),
-            "io.debezium.time.NanoTimestamp" => timestamp(nanos, 9),
-            "io.debezium.time.ZonedTimestamp" => (Form::TimestampTz, Kind::TimestampTz(9)),
-            "io.debezium.time.Interval" => (Form::Text, Kind::Interval),
-            "io.debezium.data.Json" => (Form::Json, Kind::Json),
-            "io.debezium.data.Uuid" => (Form::Text, Kind::Uuid),
-            "io.debezium.data.Bits" => (Form::Bits, Kind::Bits),
-            _ => return self.structured(name),
-        })
-    }
-
-    fn structured(&self, name: &str) -> Option<(Form, Kind)> {
-        let name = name.strip_prefix("io.debezium.time.Structured").filter(|_| self.primitive == "struct")?;
-        let (calendar, kind) = match name {
-            "Date" => (Calendar::Date, Kind::Date),
-            "Time" => (Calendar::Time, Kind::Time(9)),
-            "Timestamp" => (Calendar::Timestamp, Kind::Timestamp(9)),
-            "ZonedTimestamp" => (Calendar::TimestampTz, Kind::TimestampTz(9)),
-            _ => return None,
-        };
-        Some((Form::Structured(calendar), kind))
-    }
+fn structured(name: &str, is_struct: bool) -> Option<(Form, Kind)> {
+    let name = name.strip_prefix("io.debezium.time.Structured").filter(|_| is_struct)?;
+    let (calendar, kind) = match name {
+        "Date" => (Calendar::Date, Kind::Date),
+        "Time" => (Calendar::Time, Kind::Time(9)),
+        "Timestamp" => (Calendar::Timestamp, Kind::Timestamp(9)),
+        "ZonedTimestamp" => (Calendar::TimestampTz, Kind::TimestampTz(9)),
+        _ => return None,
+    };
+    Some((Form::Structured(calendar), kind))
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::change::Context;
 use super::form::{Base64, DeclaredColumn};
+use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Topics;
-use super::{Fault, Unavailable, envelope, flattened};
+use super::{Fault, Unavailable, avro, control, envelope, flattened};
 use crate::record::{Message, Op, Record, Row};
 
 /// How messages are written.
@@ -71,6 +72,8 @@ pub struct Config {
     pub unavailable: Unavailable,
     /// Whether `before` is read where nothing needs it.
     pub keep_before: bool,
+    /// How many bytes the ids of a schema registry have; 0 without one.
+    pub registry_id_bytes: usize,
     /// The table that signals to the connector are written to; its rows are no data.
     pub signal_table: Option<String>,
 }
@@ -134,13 +137,20 @@ pub struct Decoder {
     config: Config,
     topics: Topics,
     keyless: Row,
+    schemas: RegistrySchemas,
     last_delete: Option<(Arc<str>, i32, i64, Bytes)>,
 }
 
 impl Decoder {
     /// A decoder that has seen nothing yet.
     pub fn new(config: Config) -> Self {
-        Decoder { config, topics: Topics::default(), keyless: Row::empty(), last_delete: None }
+        let schemas = RegistrySchemas::new(config.registry_id_bytes);
+        Decoder { config, topics: Topics::default(), keyless: Row::empty(), schemas, last_delete: None }
+    }
+
+    /// The registry's schemas, to be completed before messages that name them are decoded.
+    pub fn schemas(&mut self) -> &mut RegistrySchemas {
+        &mut self.schemas
     }
 
     /// What `message` says. `origin` is its index in the batch.
@@ -148,14 +158,10 @@ impl Decoder {
         if self.repeats_delete(message) {
             return Ok(Event::Control(Control::Tombstone));
         }
-        let Decoder { config, topics, keyless, .. } = &mut *self;
+        let Decoder { config, topics, keyless, schemas, .. } = &mut *self;
         let topic = topics.get(&message.topic);
-        let format = config.format;
-        let context = Context { config, topic, message, origin, keyless };
-        let event = match format {
-            Format::Debezium | Format::Mongodb => envelope::decode(context),
-            Format::Flattened => flattened::decode(context),
-        }?;
+        let context = Context { config, topic, message, origin, keyless, schemas };
+        let event = read(context)?;
         if let (Event::Change(record), Some(key), Some(_)) = (&event, &message.key, &message.value)
             && record.op == Op::Delete
         {
@@ -181,5 +187,23 @@ impl Decoder {
             && partition == message.partition
             && offset.checked_add(1) == Some(message.offset)
             && Some(&key) == message.key.as_ref()
+    }
+}
+
+/// Reads a message with the reader of its encoding and format.
+fn read(context: Context<'_>) -> Result<Event, Fault> {
+    if control::is_heartbeat(context.message) {
+        return Ok(Event::Control(control::heartbeat(context.message)));
+    }
+    let Some(value) = &context.message.value else { return context.tombstone() };
+    let schemas = context.schemas;
+    let json = match schemas.frame(value)? {
+        Some(Framed { schema: Known::Avro(schema), at }) => return avro::decode(context, schema, value, at),
+        Some(Framed { at, .. }) => value.slice(at..),
+        None => value.clone(),
+    };
+    match context.config.format {
+        Format::Debezium | Format::Mongodb => envelope::decode(context, &json),
+        Format::Flattened => flattened::decode(context, &json),
     }
 }

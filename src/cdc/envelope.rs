@@ -1,20 +1,19 @@
 //! Debezium's JSON: judging an envelope. Which change of which row, or which other event.
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 use super::change::{Context, RowPlan, Rows, parse_op};
 use super::column::Reader;
 use super::debezium::{After, Envelope};
 use super::decoder::Event;
 use super::json::{Cursor, Next};
 use super::payload::Payload;
-use super::{Fault, cloudevents, control, mongodb};
-use crate::record::Op;
+use super::{Fault, Unavailable, cloudevents, control, mongodb};
+use crate::record::{Op, Row};
 
 /// Decodes a message in Debezium's JSON.
-pub fn decode(context: Context<'_>) -> Result<Event, Fault> {
-    if control::is_heartbeat(context.message) {
-        return Ok(Event::Control(control::heartbeat(context.message)));
-    }
-    let Some(value) = &context.message.value else { return context.tombstone() };
+pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
     let payload = Payload::find(value, &mut context.topic.values)?;
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let mut cursor = payload.cursor();
@@ -72,8 +71,9 @@ pub fn rows<'a>(plan: RowPlan<'_>, op: Op, envelope: Envelope<'a>, reader: Reade
     Ok((row, before))
 }
 
+/// The fault of a change without its row.
 #[cold]
-fn missing_after(op: Op, documents: bool) -> Fault {
+pub fn missing_after(op: Op, documents: bool) -> Fault {
     let what = match op {
         Op::Update if documents => {
             "an update without the document: set the connector's `capture.mode` to change_streams_update_full"
@@ -82,4 +82,13 @@ fn missing_after(op: Op, documents: bool) -> Fault {
         _ => "`after` is null: expected the row",
     };
     Fault::new("envelope.after", what)
+}
+
+/// Judges an event without `op` and `source` that came in another encoding.
+pub fn judge_other(row: &Row) -> Result<Event, Fault> {
+    let doc = ByteString::from(row.to_json());
+    let unavailable = Unavailable::default();
+    let reader = Reader { doc: &doc, unavailable: &unavailable };
+    let envelope = Envelope::read(reader, &mut Cursor::new(&doc), None)?;
+    control::other(&envelope)
 }

@@ -6,23 +6,21 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::Fault;
 use super::change::{Context, parse_op};
 use super::column::Reader;
 use super::decoder::Event;
 use super::json::{Next, Text};
 use super::payload::Payload;
 use super::source::Source;
-use super::{Fault, control};
 use crate::record::{Message, Op, Row, TableSchema, Value};
 
 const PREFIX: &str = "__";
 
 /// Decodes a flattened message.
-pub fn decode(context: Context<'_>) -> Result<Event, Fault> {
-    if control::is_heartbeat(context.message) {
-        return Ok(Event::Control(control::heartbeat(context.message)));
-    }
-    let Some(value) = &context.message.value else { return context.tombstone() };
+pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
     let payload = Payload::find(value, &mut context.topic.values)?;
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let mut cursor = payload.cursor();
@@ -35,17 +33,30 @@ pub fn decode(context: Context<'_>) -> Result<Event, Fault> {
         }
         other => return Err(Fault::new("flattened.shape", format!("expected a row, found {}", other.name()))),
     }
-    let start = cursor;
+    let table = &mut *context.topic;
+    let layouts = match payload.schema {
+        Some(schema) => table.values.get(schema).map(|schema| &mut schema.rows),
+        None => {
+            let index = table.table_of(context.config, &context.message.topic);
+            table.tables.get_mut(index).map(|table| &mut table.rows)
+        }
+    };
+    let row = match layouts {
+        Some(layouts) => layouts.read(reader, &mut cursor)?,
+        None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
+    };
+    payload.finish(&mut cursor)?;
+    judge(context, row)
+}
+
+/// Judges a row with its metadata.
+pub fn judge(context: Context<'_>, row: Row) -> Result<Event, Fault> {
+    let texts: Vec<String> = row.values().iter().map(scalar).collect();
     let mut metadata = Metadata::default();
     metadata.read_headers(context.message);
-    let mut more = cursor.open_object()?;
-    while more {
-        let name = cursor.key()?.raw;
-        let value = cursor.skip()?;
-        metadata.take(name, value.trim_matches('"'));
-        more = cursor.more_fields()?;
+    for ((name, _), text) in row.iter().zip(&texts) {
+        metadata.take(name, text);
     }
-    payload.finish(&mut cursor)?;
     let Metadata { mut source, op, deleted } = metadata;
     source.infer_connector();
     let op = match (deleted, op) {
@@ -53,15 +64,24 @@ pub fn decode(context: Context<'_>) -> Result<Event, Fault> {
         (_, "") => Op::Create,
         (_, op) => parse_op(op, &source)?,
     };
-    context.change(op, &source, payload.schema, |plan| {
-        let mut at = start;
-        let row = without_metadata(plan.layouts.read(reader, &mut at)?);
+    let row = without_metadata(row);
+    context.change(op, &source, None, |_| {
         Ok(match op {
             Op::Truncate => (None, None),
             Op::Delete => (None, Some(row)),
             _ => (Some(row), None),
         })
     })
+}
+
+/// A scalar as its text; nothing for null.
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        _ => String::new(),
+    }
 }
 
 #[derive(Default)]
@@ -85,7 +105,7 @@ impl<'a> Metadata<'a> {
             Some("op") => self.op = text,
             Some("deleted") => self.deleted = text,
             Some("table" | "collection") if !text.is_empty() => {
-                self.source.table = Some(Text { raw: text, escaped: text.contains('\\') });
+                self.source.table = Some(Text::plain(text));
             }
             Some(name) => {
                 if let Some(place) = self.source.place(name) {

@@ -33,6 +33,11 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A text that is what it says: no escapes.
+    pub fn plain(raw: &'a str) -> Self {
+        Text { raw, escaped: false }
+    }
+
     /// The text itself; borrowed unless it has escapes.
     pub fn resolve(self) -> Result<Cow<'a, str>, Fault> {
         if !self.escaped {

@@ -12,8 +12,9 @@ use super::decoder::DeclaredKey;
 use super::json::Next;
 use super::layout::Layouts;
 use super::payload::Payload;
+use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Schemas;
-use super::{Fault, Unavailable};
+use super::{Fault, Unavailable, avro};
 use crate::record::{Column, Row, TableSchema, Value};
 
 /// A column that Debezium's topic routing adds to keep keys of several tables apart. It is no column of the table.
@@ -21,6 +22,8 @@ const ROUTED: &str = "__dbz__physicalTableIdentifier";
 
 /// How to read keys of one table.
 pub struct Keys<'k> {
+    /// The registry's schemas.
+    pub registry: &'k RegistrySchemas,
     /// Schemas embedded in keys.
     pub schemas: &'k mut Schemas,
     /// Keys without one.
@@ -37,7 +40,12 @@ impl Keys<'_> {
     }
 
     fn parse(&mut self, bytes: &Bytes) -> Result<Option<Row>, Fault> {
-        let payload = Payload::find(bytes, self.schemas)?;
+        let json = match self.registry.frame(bytes)? {
+            Some(Framed { schema: Known::Avro(schema), at }) => return avro::key(schema, bytes, at, self.unavailable),
+            Some(Framed { at, .. }) => &bytes.slice(at..),
+            None => bytes,
+        };
+        let payload = Payload::find(json, self.schemas)?;
         let reader = Reader { doc: &payload.doc, unavailable: self.unavailable };
         let mut cursor = payload.cursor();
         let row = match cursor.next()? {

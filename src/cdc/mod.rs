@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: merging (unchanged values are filled in by the raw store), ordering, any state about rows.
 
+mod avro;
 mod change;
 mod cloudevents;
 mod column;
@@ -29,17 +30,20 @@ mod layout;
 mod mongodb;
 mod payload;
 mod placeholder;
+mod schemas;
 mod signal;
 mod source;
 mod structured;
 mod temporal;
 mod topic;
 
+pub use avro::AvroSchema;
 pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names};
 pub use fault::Fault;
 pub use form::{Base64, DeclaredColumn};
 pub use layout::Layout;
 pub use placeholder::Unavailable;
+pub use schemas::{Known, RegistrySchemas};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::record::Value;
+
 /// Debezium's default.
 const DEFAULT_TEXT: &str = "__debezium_unavailable_value";
 /// `UUID.nameUUIDFromBytes` of the default.
@@ -51,6 +53,22 @@ impl Unavailable {
     pub fn is_codes(&self, list: &str) -> bool {
         let mut codes = self.codes.bytes();
         list.bytes().filter(|b| !b.is_ascii_whitespace()).all(|b| codes.next() == Some(b)) && codes.next().is_none()
+    }
+
+    /// Whether the items of a list, already decoded, are one of its disguises.
+    pub fn is_list(&self, items: &[Value]) -> bool {
+        match items {
+            [Value::Text(text)] => self.is_text(text),
+            [Value::Bytes(bytes)] => **bytes == *self.text.as_bytes() && !bytes.is_empty(),
+            _ => {
+                let code = |item: &Value| match item {
+                    Value::Int(code) => Some(*code),
+                    Value::Date(date) => Some(i64::from(date.days)),
+                    _ => None,
+                };
+                !items.is_empty() && items.iter().map(code).eq(self.text.bytes().map(|b| Some(i64::from(b))))
+            }
+        }
     }
 
     /// Whether a JSON list may be the placeholder's codes: it begins like them. Cheap.

@@ -3,10 +3,12 @@
 //!
 //! A zero date denotes no day: it is a fault, parked with its bytes, and never becomes another day.
 
+use bytestring::ByteString;
+
 use super::Fault;
 use super::form::Calendar;
 use super::json::{Cursor, Next};
-use crate::record::{Date, Time, Timestamp, Value};
+use crate::record::{Date, Decimal, Time, Timestamp, Value};
 
 #[derive(Default)]
 struct Parts {
@@ -23,19 +25,30 @@ struct Parts {
 
 /// Takes a structured value.
 pub fn value(cursor: &mut Cursor<'_>, calendar: Calendar) -> Result<Value, Fault> {
-    let parts = Parts::read(cursor)?;
-    let value = match parts.infinite {
-        Some(positive) => Some(infinite(calendar, positive)),
-        None => match calendar {
-            Calendar::Date => parts.date().map(Value::Date),
-            Calendar::Time => parts.time().map(|nanos| Value::Time(Time { nanos })),
-            Calendar::Timestamp => parts.timestamp().map(Value::Timestamp),
-            Calendar::TimestampTz => parts.timestamp().map(Value::TimestampTz),
-        },
+    Parts::read(cursor)?.value(calendar)
+}
+
+/// A structured value of a binary format.
+pub fn from_fields(fields: &[(ByteString, Value)], calendar: Calendar) -> Result<Value, Fault> {
+    let mut parts = Parts::default();
+    for (name, value) in fields {
+        match value {
+            Value::Int(number) => parts.set(name, *number),
+            Value::Text(special) => parts.set_special(special),
+            _ => {}
+        }
+    }
+    parts.value(calendar)
+}
+
+/// `VariableScaleDecimal` of a binary format.
+pub fn variable_scale(fields: &[(ByteString, Value)]) -> Result<Value, Fault> {
+    let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    let decimal = match (field("scale"), field("value")) {
+        (Some(Value::Int(scale)), Some(Value::Bytes(digits))) => Decimal::from_be_bytes(digits, *scale),
+        _ => None,
     };
-    value.ok_or_else(|| {
-        Fault::new("column.range", "expected a calendar day and time, found parts that denote none (a zero date?)")
-    })
+    decimal.map(Value::Decimal).ok_or_else(|| Fault::new("column.type", "expected a decimal as {scale, value}"))
 }
 
 fn infinite(calendar: Calendar, positive: bool) -> Value {
@@ -48,31 +61,51 @@ fn infinite(calendar: Calendar, positive: bool) -> Value {
 }
 
 impl Parts {
+    fn set(&mut self, name: &str, number: i64) {
+        match name {
+            "year" => self.year = number,
+            "month" => self.month = number,
+            "day" => self.day = number,
+            "hour" | "hours" => self.hour = number,
+            "minute" | "minutes" => self.minute = number,
+            "second" | "seconds" => self.second = number,
+            "nanos" | "nano" => self.nanos = number,
+            "offsetSeconds" | "offset_seconds" => self.offset_secs = number,
+            _ => {}
+        }
+    }
+
+    fn set_special(&mut self, special: &str) {
+        match special {
+            "POSITIVE_INFINITY" => self.infinite = Some(true),
+            "NEGATIVE_INFINITY" => self.infinite = Some(false),
+            _ => {}
+        }
+    }
+
+    fn value(&self, calendar: Calendar) -> Result<Value, Fault> {
+        let value = match self.infinite {
+            Some(positive) => Some(infinite(calendar, positive)),
+            None => match calendar {
+                Calendar::Date => self.date().map(Value::Date),
+                Calendar::Time => self.time().map(|nanos| Value::Time(Time { nanos })),
+                Calendar::Timestamp => self.timestamp().map(Value::Timestamp),
+                Calendar::TimestampTz => self.timestamp().map(Value::TimestampTz),
+            },
+        };
+        value.ok_or_else(|| {
+            Fault::new("column.range", "expected a calendar day and time, found parts that denote none (a zero date?)")
+        })
+    }
+
     fn read(cursor: &mut Cursor<'_>) -> Result<Parts, Fault> {
         let mut parts = Parts::default();
         let mut more = cursor.open_object()?;
         while more {
             let name = cursor.key()?.raw;
             match cursor.next()? {
-                Next::Number => {
-                    let number = cursor.number()?.text.parse().unwrap_or(i64::MIN);
-                    match name {
-                        "year" => parts.year = number,
-                        "month" => parts.month = number,
-                        "day" => parts.day = number,
-                        "hour" | "hours" => parts.hour = number,
-                        "minute" | "minutes" => parts.minute = number,
-                        "second" | "seconds" => parts.second = number,
-                        "nanos" | "nano" => parts.nanos = number,
-                        "offsetSeconds" | "offset_seconds" => parts.offset_secs = number,
-                        _ => {}
-                    }
-                }
-                Next::Text => match cursor.string()?.raw {
-                    "POSITIVE_INFINITY" => parts.infinite = Some(true),
-                    "NEGATIVE_INFINITY" => parts.infinite = Some(false),
-                    _ => {}
-                },
+                Next::Number => parts.set(name, cursor.number()?.text.parse().unwrap_or(i64::MIN)),
+                Next::Text => parts.set_special(cursor.string()?.raw),
                 _ => cursor.skip().map(|_| ())?,
             }
             more = cursor.more_fields()?;

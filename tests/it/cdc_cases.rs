@@ -8,7 +8,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use headwater::cdc::{Config, Control, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Fault, Format};
+use headwater::cdc::{
+    AvroSchema, Config, Control, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Fault, Format, Known,
+};
 use headwater::record::{Message, Op, Row, SourcePosition, Timestamp, Value};
 
 use crate::exact_json::Json;
@@ -82,6 +84,15 @@ fn sequences_of_the_field_end_as_stated() {
 fn check(case: &Json) -> Result<(), String> {
     let expect = &case["expect"];
     let mut decoder = Decoder::new(config(case));
+    for (id, registered) in case["registry"].fields() {
+        let schema = match registered["schemaType"].as_text().unwrap_or("AVRO") {
+            "AVRO" => Known::Avro(Arc::new(
+                AvroSchema::parse(registered["schema"].text(), &[]).map_err(|f| format!("{f:?}"))?,
+            )),
+            _ => Known::Json,
+        };
+        decoder.schemas().insert(id.parse().unwrap(), schema);
+    }
     let message = message(case);
     let outcome = decoder.decode(&message, 0);
     let kind = kind(&outcome, &message);
@@ -286,7 +297,8 @@ fn config(case: &Json) -> Config {
         (_, Some(("mgo", _))) => Format::Mongodb,
         _ => Format::Debezium,
     };
-    let mut config = Config { format, keep_before: true, ..Config::default() };
+    let registry_id_bytes = if case["registry"].is_absent() { 0 } else { 4 };
+    let mut config = Config { format, keep_before: true, registry_id_bytes, ..Config::default() };
     if let Json::Text(placeholder) = &given["unavailable_placeholder"] {
         config.unavailable = headwater::cdc::Unavailable::new(placeholder);
     }

@@ -11,6 +11,7 @@ mod diagnostics;
 mod exact_json;
 mod kafka;
 mod pipelines;
+mod postgres_types;
 mod replay;
 mod sinks;
 mod stores;

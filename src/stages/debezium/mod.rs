@@ -8,13 +8,17 @@
 //!     before: false                # true: keep the row before the change wherever the source sends it
 //!     unavailable: __debezium_unavailable_value
 //!     signal_table: debezium_signal
+//!     registry: { url: "http://registry:8081", username: u, password: "${REGISTRY_PASSWORD}" }   # Avro, JSON
 //!     tables:                      # types for JSON without a schema, and for `check`
 //!       transaction: { key: [id], columns: { id: int64, amount: "decimal(18,2)", booked_at: timestamptz } }
 //!       audit_log: { key: none }
 //! ```
 //!
-//! What cannot be decoded is rejected with a reason and parked; the rest goes on. Heartbeats, transaction metadata,
+//! With a `registry`, messages that name a schema in it are read by that schema, keys and values each for itself; others
+//! stay JSON. What cannot be decoded is rejected with a reason and parked; the rest goes on. Heartbeats, transaction metadata,
 //! schema changes, notifications, logical messages and signals are no data and end here.
+
+mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,11 +32,13 @@ use crate::error::Result;
 use crate::pipeline::{Field, Flow, Node, Problem, Section, Spanned, TableFlow};
 use crate::record::{Batch, KIND_NAMES, Reject};
 use crate::stage::Stage;
+use registry::Registry;
 
 /// The component.
 pub struct DebeziumStage {
     config: Config,
     decoder: Decoder,
+    registry: Option<Registry>,
 }
 
 /// Makes the stage from its section.
@@ -54,8 +60,10 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     let unavailable = section.text("unavailable").map_or_else(Unavailable::default, |text| Unavailable::new(&text));
     let signal_table = section.text("signal_table").map(|name| name.value);
     let tables = tables(section);
-    let config = Config { format, names, tables, decimals, unavailable, keep_before, signal_table };
-    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config })
+    let registry = section.section("registry", Registry::read);
+    let registry_id_bytes = registry.as_ref().map_or(0, |registry| registry.id_bytes);
+    let config = Config { format, names, tables, decimals, unavailable, keep_before, registry_id_bytes, signal_table };
+    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry })
 }
 
 fn tables(section: &mut Section<'_>) -> BTreeMap<String, Arc<DeclaredTable>> {
@@ -112,6 +120,12 @@ impl Stage for DebeziumStage {
     }
 
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
+        if let Some(registry) = &mut self.registry {
+            for id in self.decoder.schemas().missing(&batch.messages) {
+                let schema = registry.schema(id).await?;
+                self.decoder.schemas().insert(id, schema);
+            }
+        }
         batch.records.reserve(batch.messages.len());
         for (origin, message) in batch.messages.iter().enumerate() {
             let origin = u32::try_from(origin).unwrap_or(u32::MAX);
