@@ -15,3 +15,4 @@ mod postgres_types;
 mod replay;
 mod sinks;
 mod stores;
+mod runner;
