@@ -12,6 +12,7 @@ mod logging;
 mod model;
 mod output;
 mod parked;
+mod quickstart;
 mod raw;
 mod report;
 mod run;
@@ -44,6 +45,8 @@ enum Verb {
     Check(check::Args),
     /// Prints what a pipeline will do: stages, fields with types and origin, lanes, indexes.
     Explain(explain::Args),
+    /// Runs the main job over a shipped recording, on embedded parts, and shows three documents.
+    Quickstart(quickstart::Args),
     /// Runs pipelines until Ctrl-C, or to the end of what is there.
     Run(run::Args),
     /// Looks into a raw store: its tables and their rows.
@@ -72,6 +75,7 @@ fn dispatch(verb: &Verb, context: &Context) -> (&'static str, crate::Result<Outc
     match verb {
         Verb::Check(args) => ("check", check::run(args, context)),
         Verb::Explain(args) => ("explain", explain::run(args, context)),
+        Verb::Quickstart(args) => ("quickstart", quickstart::run(args, context)),
         Verb::Run(args) => ("run", run::run(args, context)),
         Verb::Raw(args) => ("raw", raw::run(args, context)),
         Verb::Parked(args) => ("parked", parked::run(args, context)),

@@ -31,6 +31,13 @@ pub struct Args {
     quiet: bool,
 }
 
+impl Args {
+    /// One pipeline, to the end of what is there.
+    pub fn until_end(file: PathBuf) -> Self {
+        Args { files: vec![file], until_end: true, accept_gap: false, quiet: false }
+    }
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let loaded: Vec<_> = args.files.iter().map(|file| load(file, &context.registry, &ProcessVariables)).collect();
     let (mut pipelines, mut failures) = (Vec::new(), Vec::new());

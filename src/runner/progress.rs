@@ -106,12 +106,13 @@ impl PipelineProgress {
 }
 
 impl Snapshot {
-    /// The largest distance in seconds between now and the newest durable message of a topic that still has a lag.
-    pub fn lag_secs(&self) -> f64 {
-        if self.lag == Some(0) {
-            return 0.0;
+    /// The largest distance in seconds between now and the newest durable message of a topic, while messages wait;
+    /// `None` when the source does not know what waits.
+    pub fn lag_secs(&self) -> Option<f64> {
+        if self.lag? == 0 {
+            return Some(0.0);
         }
         let now = Timestamp::now().as_millis();
-        self.tables.values().map(|t| (now - t.newest_ms).max(0) as f64 / 1_000.0).fold(0.0, f64::max)
+        Some(self.tables.values().map(|t| (now - t.newest_ms).max(0) as f64 / 1_000.0).fold(0.0, f64::max))
     }
 }

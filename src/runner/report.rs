@@ -104,7 +104,9 @@ fn line(now: &Snapshot, rate: f64) -> String {
             let eta = if rate > 0.0 { format!("{:.0} s", lag as f64 / rate) } else { "unknown".to_string() };
             format!("load  {share:.0} %  {} rows  {rate:.0}/s  ETA {eta}{parked}", now.read)
         }
-        Some(lag) => format!("live  {} rows  {rate:.0}/s  lag {lag} ({:.1} s){parked}", now.read, now.lag_secs()),
+        Some(lag) => {
+            format!("live  {} rows  {rate:.0}/s  lag {lag} ({:.1} s){parked}", now.read, now.lag_secs().unwrap_or(0.0))
+        }
         None => format!("read  {} rows  {rate:.0}/s{parked}", now.read),
     }
 }

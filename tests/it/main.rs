@@ -8,11 +8,13 @@
 mod cdc_cases;
 mod command_line;
 mod diagnostics;
+#[path = "../e2e/mod.rs"]
+mod e2e;
 mod exact_json;
 mod kafka;
 mod pipelines;
 mod postgres_types;
 mod replay;
+mod runner;
 mod sinks;
 mod stores;
-mod runner;

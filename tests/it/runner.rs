@@ -57,7 +57,9 @@ impl Source for Log {
     }
 
     async fn next(&mut self) -> Result<Option<Batch>> {
-        if self.lane.as_ref().unwrap().shutdown.is_cancelled() || (self.next >= self.world.messages && !self.world.endless) {
+        if self.lane.as_ref().unwrap().shutdown.is_cancelled()
+            || (self.next >= self.world.messages && !self.world.endless)
+        {
             return Ok(None);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -122,7 +124,8 @@ fn registry() -> Registry {
 
 async fn run(name: &str, more: &str, shutdown: CancellationToken) -> (Outcome, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = format!("name: {name}\nsource:\n  log: {{ world: {name} }}\nstages:\n  - ledger: {{ world: {name} }}\n{more}");
+    let yaml =
+        format!("name: {name}\nsource:\n  log: {{ world: {name} }}\nstages:\n  - ledger: {{ world: {name} }}\n{more}");
     let pipeline = load_text(name, &yaml, &registry(), &|_: &str| None).unwrap();
     let stores = Arc::new(Stores::new(dir.path()));
     let options = RunOptions { data_dir: dir.path().into(), stores, until_end: true, accept_gap: false, shutdown };

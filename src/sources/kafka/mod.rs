@@ -6,6 +6,7 @@
 //!     brokers: localhost:9092
 //!     topics: [bank.public.customer, bank.public.account]
 //!     group: spending              # default: headwater-<pipeline>
+//!     instance: runner-1           # optional: a restarted runner of that name gets its partitions back at once
 //!     start: earliest              # where a group without a committed offset begins: earliest | latest
 //!     settings:                    # librdkafka properties: security.protocol, sasl.*, ssl.*, fetch.*, …
 //!       security.protocol: SASL_SSL

@@ -15,6 +15,7 @@ use crate::stage::LaneContext;
 const OURS: &[&str] = &[
     "bootstrap.servers",
     "group.id",
+    "group.instance.id",
     "group.protocol",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -42,6 +43,8 @@ pub struct Options {
     pub topics: Vec<Spanned<String>>,
     /// Consumer group, if set.
     pub group: Option<Spanned<String>>,
+    /// A name that stays with this runner over restarts, if it has one.
+    pub instance: Option<Spanned<String>>,
     /// Where to begin.
     pub start: Start,
     settings: Vec<(String, String)>,
@@ -54,6 +57,7 @@ impl Options {
         let _ = section.required_node("topics");
         let topics = section.texts("topics");
         let group = section.text("group");
+        let instance = section.text("instance");
         let start = match section.choice("start", &["earliest", "latest"]) {
             "latest" => Start::Latest,
             _ => Start::Earliest,
@@ -67,7 +71,7 @@ impl Options {
                 settings.push((name.value, value.value));
             }
         }
-        Options { brokers, topics, group, start, settings }
+        Options { brokers, topics, group, instance, start, settings }
     }
 
     /// The client's configuration: ours last, so that nothing overrides it.
@@ -80,13 +84,16 @@ impl Options {
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "16384")
             .set("queued.min.messages", "20000")
-            .set("session.timeout.ms", "30000")
+            .set("session.timeout.ms", "15000")
             .set("socket.keepalive.enable", "true")
             .set("check.crcs", "true");
         for (name, value) in &self.settings {
             config.set(name, value);
         }
         let group = self.group.as_ref().map_or_else(|| format!("headwater-{}", lane.pipeline), |g| g.value.clone());
+        if let Some(instance) = &self.instance {
+            config.set("group.instance.id", format!("{}-{}", instance.value, lane.lane));
+        }
         config
             .set("bootstrap.servers", &self.brokers.value)
             .set("group.id", group)
