@@ -11,6 +11,8 @@
 
 mod codec;
 mod identity;
+mod merge;
+pub mod mongodb;
 pub mod sqlite;
 
 pub use identity::{Identity, identity};
@@ -50,28 +52,38 @@ impl Stores {
         if let Some(store) = open.get(name) {
             return Ok(store.clone());
         }
-        let path = self.path_of(name)?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|e| Error::Unavailable(format!("folder {} cannot be made: {e}", folder.display())))?;
-        }
-        let store: SharedStore = Arc::new(sqlite::SqliteStore::open(path).await?);
+        let store: SharedStore = match self.place_of(name)? {
+            Place::MongoDb(uri) => Arc::new(mongodb::MongoStore::open(&uri).await?),
+            Place::File(path) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)
+                        .map_err(|e| Error::Unavailable(format!("folder {} cannot be made: {e}", folder.display())))?;
+                }
+                Arc::new(sqlite::SqliteStore::open(path).await?)
+            }
+        };
         open.insert(name.to_string(), store.clone());
         Ok(store)
     }
 
     /// Like [`Stores::get`], but never makes a store: for looking into what is there.
     pub async fn existing(&self, name: &str) -> Result<SharedStore> {
-        let path = self.path_of(name)?;
-        if !path.is_file() {
+        if let Place::File(path) = self.place_of(name)?
+            && !path.is_file()
+        {
             return Err(Error::Config(format!("there is no store `{name}`: {} does not exist", path.display())));
         }
         self.get(name).await
     }
 
-    fn path_of(&self, name: &str) -> Result<PathBuf> {
-        if let Some(path) = self.names.get(name) {
-            return Ok(path.into());
+    fn place_of(&self, name: &str) -> Result<Place> {
+        let known = self.names.get(name);
+        let place = known.map_or(name, String::as_str);
+        if place.starts_with("mongodb://") || place.starts_with("mongodb+srv://") {
+            return Ok(Place::MongoDb(place.to_string()));
+        }
+        if known.is_some() {
+            return Ok(Place::File(place.into()));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
@@ -79,8 +91,15 @@ impl Stores {
                 "a store's name is made of letters, digits, `_`, `-` and `.`, or is a mongodb:// URI".into(),
             ));
         }
-        Ok(self.data_dir.join(format!("{name}.db")))
+        Ok(Place::File(self.data_dir.join(format!("{name}.db"))))
     }
+}
+
+/// Where a store is.
+enum Place {
+    File(PathBuf),
+    /// May hold a password: not for printing.
+    MongoDb(String),
 }
 
 /// A secondary index that joins look rows up by.

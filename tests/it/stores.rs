@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater::record::{Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
 use headwater::stores::{Index, Parked, SharedStore, Snapshot, Stores};
 
-/// A store that can be closed and opened again.
+/// A store that can be opened again.
 pub struct Engine {
     dir: tempfile::TempDir,
     name: String,
@@ -16,20 +16,42 @@ impl Engine {
         Some(Engine { dir: tempfile::tempdir().unwrap(), name: "bank".into() })
     }
 
+    /// A database of its own on the server of `HEADWATER_TEST_MONGODB`.
+    fn mongodb() -> Option<Engine> {
+        let Ok(server) = std::env::var("HEADWATER_TEST_MONGODB") else {
+            println!("skipped: HEADWATER_TEST_MONGODB is not set");
+            return None;
+        };
+        let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let (host, options) = server.split_once("/?").unwrap_or((&server, ""));
+        let name = format!("{}/headwater_stores_{number}?{options}", host.trim_end_matches('/'));
+        Some(Engine { dir: tempfile::tempdir().unwrap(), name })
+    }
+
     /// Opens the store as a new process would.
     async fn open(&self) -> SharedStore {
         Stores::new(self.dir.path()).get(&self.name).await.unwrap()
     }
 
-    async fn close(self) {}
+    /// Leaves nothing behind.
+    async fn close(self) {
+        if self.name.starts_with("mongodb") {
+            let client = ::mongodb::Client::with_uri_str(&self.name).await.unwrap();
+            client.default_database().unwrap().drop().await.unwrap();
+        }
+    }
 }
 
 macro_rules! conformance {
     ($($test:ident)*) => {
-        mod sqlite {
+        conformance!(sqlite: $($test)*);
+        conformance!(mongodb: $($test)*);
+    };
+    ($engine:ident: $($test:ident)*) => {
+        mod $engine {
             $(#[tokio::test]
             async fn $test() {
-                let Some(engine) = super::Engine::sqlite() else { return };
+                let Some(engine) = super::Engine::$engine() else { return };
                 super::$test(&engine).await;
                 engine.close().await;
             })*

@@ -9,13 +9,13 @@
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Statement, TransactionBehavior};
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
 
 use super::catalog::{Catalog, Table, source_from_text, source_text};
 use super::file::{broken, meta, set_meta, sql};
 use crate::error::Result;
-use crate::record::{Op, Order, Position, Record, Reject, Row, Value, supersedes};
+use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity};
+use crate::stores::merge::{MISSING, UNCHANGED, complete, indexed_value, is_partial};
 use crate::stores::{Applied, codec};
 
 /// The connection that writes.
@@ -117,7 +117,7 @@ impl Batch<'_> {
 
     fn upsert(&mut self, table: &Table, mut record: Record) -> Result<()> {
         let Some(row) = &record.row else {
-            self.reject(record, "row.missing", "expected a row in a create, update or read".into());
+            self.reject(record, "row.missing", MISSING.into());
             return Ok(());
         };
         let key = identity(record.key.values());
@@ -324,33 +324,6 @@ impl Batch<'_> {
         }
         Ok(())
     }
-}
-
-const UNCHANGED: &str = "the source did not send a large value that did not change, and no earlier version of the row is \
-                         stored: load the row again (an incremental snapshot) or set replica identity full";
-
-pub(super) fn is_partial(row: &Row) -> bool {
-    row.values().iter().any(|value| matches!(value, Value::Unchanged))
-}
-
-/// Fills unchanged values in from `base`; false if it lacks one.
-pub(super) fn complete(row: &mut Row, base: &Row) -> bool {
-    let schema: Arc<_> = row.schema().clone();
-    for (column, value) in schema.columns.iter().zip(row.values_mut()) {
-        if matches!(value, Value::Unchanged) {
-            match base.get(&column.name) {
-                Some(Value::Unchanged) | None => return false,
-                Some(known) => *value = known.clone(),
-            }
-        }
-    }
-    true
-}
-
-/// The identity by which joins find `row` through `column`; none for null.
-pub(super) fn indexed_value(row: &Row, column: &str) -> Option<Identity> {
-    let value = row.get(column).filter(|value| !matches!(value, Value::Null | Value::Unchanged))?;
-    Some(identity(std::slice::from_ref(value)))
 }
 
 /// Binds topic, partition, offset and source position from `first` on.

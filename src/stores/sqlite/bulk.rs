@@ -5,15 +5,15 @@
 //! again finds what it took. Deliberately absent: deletes that arrive before their row. They are rejected.
 
 use rusqlite::OptionalExtension;
-use sha2::{Digest, Sha256};
 
-use super::apply::{Batch, complete, is_partial, read_position};
-use super::catalog::{Shape, Table};
+use super::apply::{Batch, read_position};
+use super::catalog::Table;
 use super::file::{broken, sql};
 use crate::error::Result;
-use crate::record::{Kind, Op, Order, Record, Row, Value, supersedes, write_json_text};
+use crate::record::{Op, Order, Record, Row, supersedes};
 use crate::stores::codec;
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
+use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
 
 impl Batch<'_> {
     /// Every row older than the truncate becomes a tombstone and leaves as a delete, so that whatever was derived from
@@ -44,7 +44,9 @@ impl Batch<'_> {
             let shape = self.catalog.shape(self.conn, row.get(5).map_err(sql)?)?;
             let key: Identity = row.get(7).map_err(sql)?;
             let text = row.get_ref(6).map_err(sql)?.as_str_or_null().map_err(broken)?;
-            gone.push((key_row(&key, &shape, text)?, key, order));
+            let row = text.filter(|_| is_vague(&shape.key)).map(|text| codec::read_row(text, &shape.row)).transpose();
+            let row = row.map_err(|e| broken(format!("table {}: {e}", table.name)))?;
+            gone.push((key_row(&key, &shape.key, row.as_ref()).map_err(broken)?, key, order));
         }
         for (key_row, key, order) in gone {
             if order == Order::Newer {
@@ -69,15 +71,13 @@ impl Batch<'_> {
             return Ok(());
         }
         if matches!(record.op, Op::Update | Op::Delete) && !self.take_one(table, &record)? {
-            let reason = "no stored row equals the one that the source changed (the table has no key): \
-                          set replica identity full, or load the table again";
-            self.reject(record, "keyless.no_match", reason.into());
+            self.reject(record, "keyless.no_match", NO_MATCH.into());
             return Ok(());
         }
         match record.row {
             Some(_) if record.op.is_upsert() => self.add_one(table, record),
             None if record.op.is_upsert() => {
-                self.reject(record, "row.missing", "expected a row in a create, update or read".into());
+                self.reject(record, "row.missing", MISSING.into());
                 Ok(())
             }
             _ => Ok(()),
@@ -100,7 +100,7 @@ impl Batch<'_> {
         }
         let key = identity(record.key.values());
         let digest = record.row.as_ref().map(digest);
-        let stored = self.insert(table, &key, &record, digest.as_ref().map(<[u8; 16]>::as_slice))?
+        let stored = self.insert(table, &key, &record, digest.as_ref().map(Digest::as_slice))?
             || self
                 .known(table, &key, false)?
                 .is_some_and(|known| supersedes(&known.position, &record.position) == Order::Same);
@@ -156,29 +156,4 @@ impl Batch<'_> {
         }
         Ok(None)
     }
-}
-
-/// The key of a stored row as a row. Its values come from the row itself where the identity may have lost a type.
-pub(super) fn key_row(key: &Identity, shape: &Shape, row: Option<&str>) -> Result<Row> {
-    let vague = |kind: &Kind| matches!(kind, Kind::Any | Kind::Decimal { .. } | Kind::Float64);
-    if let Some(text) = row.filter(|_| shape.key.columns.iter().any(|c| vague(&c.kind))) {
-        let row = codec::read_row(text, &shape.row).map_err(broken)?;
-        let values: Option<Vec<Value>> = shape.key.columns.iter().map(|c| row.get(&c.name).cloned()).collect();
-        if let Some(values) = values {
-            return Ok(Row::new(shape.key.clone(), values));
-        }
-    }
-    Ok(Row::new(shape.key.clone(), values_of(key, &shape.key).map_err(broken)?))
-}
-
-/// Equal for rows of equal content. Nulls are left out, so that a column added later does not part a row from itself.
-fn digest(row: &Row) -> [u8; 16] {
-    let mut text = String::new();
-    for (name, value) in row.iter().filter(|(_, value)| !value.is_null()) {
-        write_json_text(&mut text, name);
-        codec::write_value(&mut text, &Kind::Any, value);
-    }
-    let mut short = [0; 16];
-    short.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(to, from)| *to = from);
-    short
 }

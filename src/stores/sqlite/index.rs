@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::apply::{Batch, Writer, indexed_value};
+use super::apply::{Batch, Writer};
 use super::catalog::{Table, free_name};
 use super::file::{broken, quoted, sql};
 use crate::error::Result;
 use crate::stores::Index;
 use crate::stores::codec;
 use crate::stores::identity::Identity;
+use crate::stores::merge::indexed_value;
 
 /// Rows filled per round, which bounds memory while an index is made over a large table.
 const FILL_ROWS: usize = 10_000;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use rusqlite::types::ToSql;
 
-use super::bulk::key_row;
 use super::catalog::{Catalog, Table, load_table};
 use super::file::{broken, meta, sql};
 use crate::error::{Error, Result};
 use crate::record::{Row, Value};
 use crate::stores::identity::{Identity, identity};
+use crate::stores::merge::key_row;
 use crate::stores::{StoredRow, codec};
 
 /// A connection that reads.
@@ -110,7 +110,7 @@ impl Reader {
             let text = found.get_ref(2).map_err(sql)?.as_str().map_err(broken)?;
             let row = codec::read_row(text, &shape.row).map_err(|e| broken(format!("table {}: {e}", table.name)))?;
             let key: Identity = found.get(0).map_err(sql)?;
-            stored.push(StoredRow { key: key_row(&key, &shape, Some(text))?, row });
+            stored.push(StoredRow { key: key_row(&key, &shape.key, Some(&row)).map_err(broken)?, row });
         }
         Ok(stored)
     }

@@ -1,0 +1,71 @@
+//! What both engines decide alike about rows: values that the source did not send, and rows without a key.
+
+use sha2::{Digest as _, Sha256};
+
+use super::codec;
+use super::identity::{Identity, identity, values_of};
+use crate::record::{Kind, Row, TableSchema, Value, write_json_text};
+use std::sync::Arc;
+
+/// Reason of `row.unchanged_without_base`.
+pub const UNCHANGED: &str = "the source did not send a large value that did not change, and no earlier version of the row \
+                             is stored: load the row again (an incremental snapshot) or set replica identity full";
+/// Reason of `row.missing`.
+pub const MISSING: &str = "expected a row in a create, update or read";
+/// Reason of `keyless.no_match`.
+pub const NO_MATCH: &str = "no stored row equals the one that the source changed (the table has no key): set replica \
+                            identity full, or load the table again";
+
+/// Stands for a row's content.
+pub type Digest = [u8; 16];
+
+/// Whether the source left values out.
+pub fn is_partial(row: &Row) -> bool {
+    row.values().iter().any(|value| matches!(value, Value::Unchanged))
+}
+
+/// Fills unchanged values in from `base`; false if it lacks one.
+pub fn complete(row: &mut Row, base: &Row) -> bool {
+    let schema = row.schema().clone();
+    for (column, value) in schema.columns.iter().zip(row.values_mut()) {
+        if matches!(value, Value::Unchanged) {
+            match base.get(&column.name) {
+                Some(Value::Unchanged) | None => return false,
+                Some(known) => *value = known.clone(),
+            }
+        }
+    }
+    true
+}
+
+/// The identity by which joins find `row` through `column`; none for null.
+pub fn indexed_value(row: &Row, column: &str) -> Option<Identity> {
+    let value = row.get(column).filter(|value| !matches!(value, Value::Null | Value::Unchanged))?;
+    Some(identity(std::slice::from_ref(value)))
+}
+
+/// Equal for rows of equal content. Nulls are left out, so that a column added later does not part a row from itself.
+pub fn digest(row: &Row) -> Digest {
+    let mut text = String::new();
+    for (name, value) in row.iter().filter(|(_, value)| !value.is_null()) {
+        write_json_text(&mut text, name);
+        codec::write_value(&mut text, &Kind::Any, value);
+    }
+    let mut short = Digest::default();
+    short.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(to, from)| *to = from);
+    short
+}
+
+/// Whether a key's values may have to come from the row, because their identity may have lost a type or zeros.
+pub fn is_vague(key: &TableSchema) -> bool {
+    key.columns.iter().any(|c| matches!(c.kind, Kind::Any | Kind::Decimal { .. } | Kind::Float64))
+}
+
+/// The key of a stored row as a row.
+pub fn key_row(key: &Identity, schema: &Arc<TableSchema>, row: Option<&Row>) -> Result<Row, String> {
+    let from_row = || -> Option<Vec<Value>> { schema.columns.iter().map(|c| row?.get(&c.name).cloned()).collect() };
+    match from_row().filter(|_| is_vague(schema)) {
+        Some(values) => Ok(Row::new(schema.clone(), values)),
+        None => Ok(Row::new(schema.clone(), values_of(key, schema)?)),
+    }
+}

@@ -1,0 +1,218 @@
+//! The connection to a database: commands as bytes, replies checked, errors sorted by the reaction that they call for.
+//!
+//! Invariants: writes wait for a majority and its journals; nothing is retried by the driver, since applying again is
+//! the same as once; no error text holds what a server's message may quote from documents.
+
+use std::time::Duration;
+
+use bson::raw::{CStr, cstr};
+use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, Timestamp, doc, rawdoc};
+use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Database};
+
+use crate::error::{Error, Result};
+
+/// How long a server is looked for.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call may take before the lane backs off.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Statements per command stay below this; the server's limit is 16 MB and some.
+const COMMAND_BYTES: usize = 12 * 1024 * 1024;
+/// Statements per command; the server's limit is 100,000.
+const COMMAND_STATEMENTS: usize = 10_000;
+
+/// A database on a replica set or sharded cluster.
+#[derive(Clone)]
+pub struct Server {
+    database: Database,
+    /// `mongodb host:port,…/database`: the start of every error.
+    place: String,
+}
+
+/// What became of the statements of a write.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Documents that were inserted or found by an update's filter.
+    pub matched: u64,
+    /// Inserts that met a document with the same `_id`.
+    pub duplicates: u64,
+}
+
+impl Server {
+    /// Connects to the database that `uri` names.
+    pub async fn connect(uri: &str) -> Result<Server> {
+        let mut options = ClientOptions::parse(uri).await.map_err(|error| match *error.kind {
+            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => Error::Config(
+                "mongodb store: the uri cannot be read; expected mongodb://[user:password@]host[:port],…/database[?options]".into(),
+            ),
+            _ => describe("mongodb store", &error),
+        })?;
+        let name = options.default_database.clone().ok_or_else(|| {
+            Error::Config("mongodb store: the uri names no database; expected mongodb://…/database".into())
+        })?;
+        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+        options.app_name.get_or_insert_with(|| "headwater".into());
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        let place = format!("mongodb {}/{name}", hosts.join(","));
+        let client = Client::with_options(options)
+            .map_err(|_| Error::Config(format!("{place}: the uri's options contradict each other")))?;
+        let server = Server { database: client.database(&name), place };
+        let hello = server.run(doc! { "hello": 1 }).await?;
+        if hello.get_str("setName").is_err() && hello.get_str("msg").ok() != Some("isdbgrid") {
+            let text =
+                "a single server without a replica set has no snapshots: start it with --replSet and initiate it";
+            return Err(Error::Config(format!("{}: {text}", server.place)));
+        }
+        Ok(server)
+    }
+
+    /// The start of error texts.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Runs a command.
+    pub async fn run(&self, command: Document) -> Result<Document> {
+        let reply = self.call(self.database.run_command(command).into_future()).await?;
+        self.check_concern(&reply)?;
+        Ok(reply)
+    }
+
+    /// Every document that a `find` gives, as of `at` if a time is given, else as a majority has it.
+    pub async fn find(&self, mut command: RawDocumentBuf, at: Option<Timestamp>) -> Result<Vec<RawDocumentBuf>> {
+        command.append(cstr!("batchSize"), 100_000);
+        match at {
+            Some(at) => {
+                let concern = rawdoc! { "level": "snapshot", "atClusterTime": at };
+                command.append(cstr!("readConcern"), concern);
+            }
+            None => command.append(cstr!("readConcern"), rawdoc! { "level": "majority" }),
+        }
+        self.call(async {
+            let mut cursor = self.database.run_raw_cursor_command(command).await?;
+            let mut found = Vec::new();
+            while cursor.advance().await? {
+                found.push(cursor.current().to_owned());
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// The cluster time of a consistent view of everything that a majority has now.
+    pub async fn snapshot_time(&self, collection: &str) -> Result<Timestamp> {
+        let command = doc! { "find": collection, "limit": 1, "projection": { "_id": 1 }, "singleBatch": true,
+        "readConcern": { "level": "snapshot" } };
+        let reply = self.run(command).await?;
+        let at = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_timestamp("atClusterTime").ok());
+        at.ok_or_else(|| Error::Broken(format!("{}: the server tells no snapshot time; 5.0 or later does", self.place)))
+    }
+
+    /// Inserts documents; those whose `_id` is taken are counted, not errors.
+    pub async fn insert(&self, collection: &str, documents: Vec<RawDocumentBuf>) -> Result<Written> {
+        self.write(cstr!("insert"), cstr!("documents"), collection, documents).await
+    }
+
+    /// Runs `{q, u, …}` statements.
+    pub async fn update(&self, collection: &str, statements: Vec<RawDocumentBuf>) -> Result<Written> {
+        self.write(cstr!("update"), cstr!("updates"), collection, statements).await
+    }
+
+    async fn write(
+        &self,
+        verb: &'static CStr,
+        list: &'static CStr,
+        collection: &str,
+        statements: Vec<RawDocumentBuf>,
+    ) -> Result<Written> {
+        let mut written = Written::default();
+        let mut statements = statements.into_iter().peekable();
+        while statements.peek().is_some() {
+            let (mut part, mut bytes) = (RawArrayBuf::new(), 0);
+            for count in 0..COMMAND_STATEMENTS {
+                let fits = |next: &RawDocumentBuf| count == 0 || bytes + next.as_bytes().len() < COMMAND_BYTES;
+                let Some(statement) = statements.next_if(fits) else { break };
+                bytes += statement.as_bytes().len();
+                part.push(statement);
+            }
+            let mut command = RawDocumentBuf::new();
+            command.append(verb, collection);
+            command.append(cstr!("ordered"), false);
+            command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
+            command.append(list, part);
+            let reply = self.call(self.database.run_raw_command(command).into_future()).await?;
+            self.check_concern(&reply)?;
+            written.matched += number(&reply, "n");
+            for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
+                match error.as_document().map(|error| number(error, "code")) {
+                    Some(11000) => written.duplicates += 1,
+                    code => return Err(Error::Unavailable(format!("{}: a write failed (code {code:?})", self.place))),
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn check_concern(&self, reply: &Document) -> Result<()> {
+        match reply.get_document("writeConcernError") {
+            Ok(concern) => Err(Error::Unavailable(format!(
+                "{}: written, but not yet safe on a majority (code {})",
+                self.place,
+                number(concern, "code")
+            ))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(result) => result.map_err(|error| describe(&self.place, &error)),
+            Err(_) => Err(Error::Unavailable(format!("{}: no answer within {} s", self.place, CALL_TIMEOUT.as_secs()))),
+        }
+    }
+}
+
+/// A number of any integral BSON type, 0 when it is absent.
+pub fn number(document: &Document, name: &str) -> u64 {
+    match document.get(name) {
+        Some(bson::Bson::Int32(n)) => u64::try_from(*n).unwrap_or(0),
+        Some(bson::Bson::Int64(n)) => u64::try_from(*n).unwrap_or(0),
+        Some(bson::Bson::Double(n)) => *n as u64,
+        _ => 0,
+    }
+}
+
+/// A 64-bit number in a stored document.
+pub fn integer(value: Option<RawBsonRef<'_>>) -> Option<i64> {
+    match value? {
+        RawBsonRef::Int64(n) => Some(n),
+        RawBsonRef::Int32(n) => Some(n.into()),
+        _ => None,
+    }
+}
+
+fn describe(place: &str, error: &DriverError) -> Error {
+    let text = match &*error.kind {
+        ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
+        ErrorKind::Command(command) => {
+            let advice = match command.code {
+                13 => "; the user needs readWrite on this database",
+                18 => "; check user, password and authSource",
+                239 => "; the view is older than the server's minSnapshotHistoryWindowInSeconds: raise it",
+                _ => "",
+            };
+            format!("the server refused a command (code {} {}){advice}", command.code, command.code_name)
+        }
+        ErrorKind::Io(io) => format!("the connection failed ({})", io.kind()),
+        ErrorKind::ConnectionPoolCleared { .. } => "the connection was lost".to_string(),
+        ErrorKind::ServerSelection { .. } => "no primary can be reached".to_string(),
+        ErrorKind::DnsResolve { .. } => "the host's name cannot be resolved".to_string(),
+        ErrorKind::InvalidTlsConfig { .. } => {
+            "the TLS settings cannot be used; check the certificate files".to_string()
+        }
+        ErrorKind::IncompatibleServer { .. } => "the server's version is not supported; 5.0 or later is".to_string(),
+        _ => "the driver reports a failure".to_string(),
+    };
+    Error::Unavailable(format!("{place}: {text}"))
+}
