@@ -310,6 +310,8 @@ struct Lane {
 struct Machine<'a> {
     log: &'a Log,
     dir: &'a Path,
+    /// The raw store: a name in `dir`, or a URI.
+    bank: &'a str,
     stores: Arc<Stores>,
     lanes: Vec<Lane>,
     committed: Positions,
@@ -320,10 +322,10 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    async fn start(log: &'a Log, dir: &'a Path, declared: bool) -> Machine<'a> {
+    async fn start(log: &'a Log, dir: &'a Path, bank: &'a str, declared: bool) -> Machine<'a> {
         let stores = Arc::new(Stores::new(dir));
         let mut machine =
-            Machine { log, dir, stores, lanes: Vec::new(), committed: Positions::new(), turn: 0, declared };
+            Machine { log, dir, bank, stores, lanes: Vec::new(), committed: Positions::new(), turn: 0, declared };
         machine.restart().await;
         machine
     }
@@ -350,15 +352,15 @@ impl<'a> Machine<'a> {
             until_end: true,
             accept_gap: false,
         };
-        let mut raw = planned(headwater::stages::raw::make, "bank", self.flow(None));
+        let mut raw = planned(headwater::stages::raw::make, &yaml_text(self.bank), self.flow(None));
         raw.open(&context).await.unwrap();
         let mut documents = Vec::new();
         for yaml in [TRANSACTIONS, ACCOUNTS] {
-            let mut stage = planned(headwater::stages::document::make, yaml, self.flow(Some("bank")));
+            let mut stage = planned(headwater::stages::document::make, yaml, self.flow(Some(self.bank)));
             stage.open(&context).await.unwrap();
             documents.push(stage);
         }
-        let mut sink = planned(headwater::sinks::sqlite::make, "path: documents.db", self.flow(Some("bank")));
+        let mut sink = planned(headwater::sinks::sqlite::make, "path: documents.db", self.flow(Some(self.bank)));
         sink.open(&context).await.unwrap();
         Lane { raw, documents, sink, held: Held::Nothing, next: self.owned(number) }
     }
@@ -503,28 +505,71 @@ fn written(dir: &Path) -> BTreeMap<String, String> {
     documents
 }
 
+/// A schedule: changes, repeated suffixes, moves, and whether the tables are declared.
+type Schedule = (Vec<Change>, Vec<(prop::sample::Index, usize)>, Vec<Move>, bool);
+
+fn schedules() -> impl Strategy<Value = Schedule> {
+    let repeats = prop::collection::vec((any::<prop::sample::Index>(), 1..5usize), 0..3);
+    (prop::collection::vec(change(), 1..120), repeats, moves(), any::<bool>())
+}
+
+/// Runs a schedule over the raw store `bank` and compares what is written at rest with the fold of the log.
+fn replay((changes, repeats, moves, declared): Schedule, bank: &str) -> Result<(), TestCaseError> {
+    let log = log(&changes, &repeats);
+    let dir = folder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut machine = Machine::start(&log, dir.path(), bank, declared).await;
+        for step in &moves {
+            machine.make(step).await;
+        }
+        machine.come_to_rest().await;
+    });
+    prop_assert_eq!(written(dir.path()), expected(&log, if declared { "0.00" } else { "0" }));
+    Ok(())
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: shrinks(), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: shrinks(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(cases(200)))]
 
     #[test]
-    fn every_schedule_ends_in_the_fold_of_the_log(
-        changes in prop::collection::vec(change(), 1..120),
-        repeats in prop::collection::vec((any::<prop::sample::Index>(), 1..5usize), 0..3),
-        moves in moves(),
-        declared in any::<bool>(),
-    ) {
-        let log = log(&changes, &repeats);
-        let dir = folder();
+    fn every_schedule_ends_in_the_fold_of_the_log(schedule in schedules()) {
+        replay(schedule, "bank")?;
+    }
+}
+
+/// The same over the distributed raw store; fewer schedules, since each makes and drops a database.
+#[test]
+fn every_schedule_over_mongodb_ends_in_the_fold_of_the_log() {
+    let Ok(server) = std::env::var("HEADWATER_TEST_MONGODB") else {
+        println!("skipped: HEADWATER_TEST_MONGODB is not set");
+        return;
+    };
+    let (host, options) = server.split_once("/?").unwrap_or((&server, ""));
+    let number = std::sync::atomic::AtomicU64::new(0);
+    let run = |schedule| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("headwater_replay_{}_{number}", std::process::id());
+        let uri = format!("{}/{name}?{options}", host.trim_end_matches('/'));
+        let result = replay(schedule, &uri);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut machine = Machine::start(&log, dir.path(), declared).await;
-            for step in &moves {
-                machine.make(step).await;
-            }
-            machine.come_to_rest().await;
+            let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
+            client.database(&name).drop().await.unwrap();
         });
-        prop_assert_eq!(written(dir.path()), expected(&log, if declared { "0.00" } else { "0" }));
-    }
+        result
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config(cases(8)));
+    runner.run(&schedules(), run).unwrap();
+}
+
+/// A text in quotes.
+fn yaml_text(text: &str) -> String {
+    format!("\"{text}\"")
 }
 
 /// In memory where there is such a place: what a crash of the machine would lose is not this test's subject.
@@ -533,9 +578,9 @@ fn folder() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-/// 200 by default, which take seconds; `HEADWATER_TEST_CASES` for a long run.
-fn cases() -> u32 {
-    std::env::var("HEADWATER_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+/// `HEADWATER_TEST_CASES` for a longer run.
+fn cases(default: u32) -> u32 {
+    std::env::var("HEADWATER_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 /// A failing schedule is made smaller for some minutes at most; `PROPTEST_MAX_SHRINK_ITERS` says otherwise.
