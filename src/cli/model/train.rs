@@ -13,14 +13,15 @@ use crate::{Error, Result};
 #[derive(clap::Args)]
 pub struct Args {
     /// What to train on and how; rules.tsv, taxonomy.tsv and mcc.tsv beside it go into the version
-    config: PathBuf,
+    #[arg(value_name = "TRAIN.toml")]
+    training: PathBuf,
     /// Labelled data: TSV, CSV or JSON lines, plain or gzip
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
-    /// Folder that the version's folder is made in [default: the folder of CONFIG]
+    /// Folder that the version's folder is made in [default: the folder of TRAIN.toml]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Version to make instead of the one in CONFIG
+    /// Version to make instead of the one in TRAIN.toml
     #[arg(long = "set-version", value_name = "VERSION")]
     set_version: Option<String>,
     /// Make it the version in use
@@ -30,12 +31,12 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let start = Instant::now();
-    let mut config = TrainConfig::read(&args.config)?;
+    let mut config = TrainConfig::read(&args.training)?;
     if let Some(version) = &args.set_version {
         folder::check_version(version).map_err(|e| Error::Config(format!("version `{version}`: {e}")))?;
         config.version.clone_from(version);
     }
-    let beside = args.config.parent().unwrap_or(Path::new("."));
+    let beside = args.training.parent().unwrap_or(Path::new("."));
     let out = args.out.as_deref().unwrap_or(beside);
     if out.join(&config.version).exists() {
         let taken = out.join(&config.version);
