@@ -46,4 +46,6 @@ pub use placeholder::Unavailable;
 pub use schemas::{Known, RegistrySchemas};
 
 #[cfg(test)]
-pub(super) mod tests;
+mod robustness;
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub(super) fn message(topic: &str, offset: i64, key: Option<&str>, value: Option
     }
 }
 
-fn envelope(op: &str, before: &str, after: &str) -> String {
+pub(super) fn envelope(op: &str, before: &str, after: &str) -> String {
     format!(
         r#"{{"before":{before},"after":{after},"source":{SOURCE},"transaction":null,"op":"{op}","ts_ms":1767225600500}}"#
     )
@@ -43,7 +43,7 @@ fn fault(key: Option<&str>, value: &str) -> Fault {
     decode_one(Config::default(), key, Some(value)).unwrap_err()
 }
 
-fn declared(key: DeclaredKey, columns: &[(&str, &str)]) -> Config {
+pub(super) fn declared(key: DeclaredKey, columns: &[(&str, &str)]) -> Config {
     let columns = columns.iter().map(|(name, kind)| DeclaredColumn::new(name, kind).unwrap()).collect();
     let table = DeclaredTable { name: "transaction".into(), key, columns };
     Config { tables: [("transaction".to_string(), Arc::new(table))].into(), ..Config::default() }
