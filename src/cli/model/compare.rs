@@ -21,7 +21,7 @@ pub struct Args {
     data: Vec<PathBuf>,
     /// Training configuration that names the columns [default: train.toml beside the first model]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    training: Option<PathBuf>,
     /// Only rows of this period and later
     #[arg(long, value_name = "PERIOD")]
     from: Option<String>,
@@ -32,7 +32,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<Outcome> {
     let (first, second) = (load_model(&args.first)?, load_model(&args.second)?);
-    let (_, data) = load_data(&args.first, args.config.as_deref(), &args.data)?;
+    let (_, data) = load_data(&args.first, args.training.as_deref(), &args.data)?;
     let wanted = |row: &&Sample| args.from.as_deref().is_none_or(|from| data.period(row) >= from);
     let rows: Vec<Sample> = data.rows.iter().filter(wanted).copied().collect();
     let comparison = compare(&first, &second, &data, &rows);

@@ -20,7 +20,7 @@ pub struct Args {
     data: Vec<PathBuf>,
     /// Training configuration that names the columns [default: train.toml beside the model]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    training: Option<PathBuf>,
     /// Only rows of this period and later
     #[arg(long, value_name = "PERIOD")]
     from: Option<String>,
@@ -34,7 +34,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<Outcome> {
     let model = load_model(&args.model)?;
-    let (_, data) = load_data(&args.model, args.config.as_deref(), &args.data)?;
+    let (_, data) = load_data(&args.model, args.training.as_deref(), &args.data)?;
     let wanted = |row: &&Sample| {
         let period = data.period(row);
         args.from.as_deref().is_none_or(|from| period >= from) && args.before.as_deref().is_none_or(|to| period < to)

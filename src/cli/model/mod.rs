@@ -68,7 +68,7 @@ fn load_data(model: &Path, config: Option<&Path>, files: &[PathBuf]) -> Result<(
     let beside = || {
         let mut folders = model.ancestors().skip(usize::from(model.is_file())).take(2).map(|f| f.join("train.toml"));
         folders.find(|f| f.is_file()).ok_or_else(|| {
-            Error::Config(format!("{}: no train.toml beside it; name one with --config", model.display()))
+            Error::Config(format!("{}: no train.toml beside it; name one with --training", model.display()))
         })
     };
     let config = TrainConfig::read(&config.map_or_else(beside, |c| Ok(c.to_path_buf()))?)?;

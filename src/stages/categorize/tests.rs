@@ -1,14 +1,11 @@
 //! The stage on rules alone and on a small trained model, with and without a raw store.
 
 use std::path::Path;
-use std::sync::Mutex;
-
-use async_trait::async_trait;
 
 use super::super::testing::{flow, plan, plan_behind, record};
 use super::*;
 use crate::record::{Op, Record, Value};
-use crate::stores::{Applied, Index, Parked, RawStore, Snapshot, Stores};
+use crate::stores::Stores;
 
 const RULES: &str = "pattern\tcategory\tmatch\twhen\nMIETE\thousing.rent\tword\tout\nREWE\tfood\tcontains\n*\tother\n";
 
@@ -109,85 +106,49 @@ fn results_are_a_table_of_the_raw_store() {
     assert_eq!(problems[0].code, "table.duplicate");
 }
 
-/// A store that keeps what was applied and says that all of it was new.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<Record>>);
-
-#[async_trait]
-impl RawStore for Recorder {
-    fn id(&self) -> &str {
-        "recorder"
-    }
-    async fn apply(&self, records: Vec<Record>) -> Result<Applied> {
-        self.0.lock().unwrap().extend(records.iter().cloned());
-        Ok(Applied { records, ..Applied::default() })
-    }
-    async fn ensure_indexes(&self, _: &[Index]) -> Result<()> {
-        Ok(())
-    }
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Err(Error::Broken("not read here".into()))
-    }
-    async fn tables(&self) -> Result<Vec<(String, u64)>> {
-        Ok(Vec::new())
-    }
-    async fn positions(&self) -> Result<Vec<(String, i32, i64)>> {
-        Ok(Vec::new())
-    }
-    async fn park(&self, _: &[Parked]) -> Result<()> {
-        Ok(())
-    }
-    async fn parked(&self, _: Option<&str>, _: Option<&str>, _: usize) -> Result<Vec<Parked>> {
-        Ok(Vec::new())
-    }
-    async fn unpark(&self, _: &[String]) -> Result<u64> {
-        Ok(0)
-    }
+/// The stage behind a raw store that lives in `dir`.
+async fn stage_with_store(model: &Path, dir: &Path) -> (Box<dyn Stage>, SharedStore) {
+    let input = Flow { store: Some("bank".into()), stored: flow().tables, ..flow() };
+    let (mut stage, _) = plan_behind(make, &yaml(model, "into: c"), input).unwrap();
+    let lane = lane(dir);
+    stage.open(&lane).await.unwrap();
+    (stage, lane.stores.get("bank").await.unwrap())
 }
 
-fn stage_with_store(model: &Path) -> (Categorize, Arc<Recorder>) {
-    let store = Arc::new(Recorder::default());
-    let text = |t: &str| crate::pipeline::parse(t).unwrap().spanned(t.to_string());
-    let columns = Columns { text: vec!["note".into()], amount: Some("amount".into()), add: None };
-    let stage = Categorize {
-        table: text("t"),
-        path: model.to_path_buf(),
-        text: vec![text("note")],
-        amount: None,
-        into: Some(text("c")),
-        add: None,
-        store_name: None,
-        store: Some(store.clone()),
-        shapes: Shapes::new(columns),
-        results: Results::new("c"),
-        model: Some(Categorizer::shared(model).unwrap()),
-        buffers: Buffers::default(),
-        looked: Instant::now(),
-        refused: None,
-    };
-    (stage, store)
+async fn stored(store: &SharedStore) -> Vec<Row> {
+    let mut snapshot = store.snapshot().await.unwrap();
+    snapshot.scan("c", None, 100).await.unwrap().into_iter().map(|r| r.row).collect()
 }
 
 #[tokio::test]
 async fn results_share_key_and_position_and_follow_the_batch() {
     let dir = rules_folder();
-    let (mut stage, store) = stage_with_store(dir.path());
-    let mut gone = record("t", row(2, "x".into(), "1"));
-    (gone.op, gone.row, gone.position.offset) = (Op::Delete, None, 8);
+    let (mut stage, store) = stage_with_store(dir.path(), dir.path()).await;
     let mut first = record("t", row(1, "REWE".into(), "-1"));
     (first.position.offset, first.version) = (7, 8);
+    let mut second = record("t", row(2, "x".into(), "1"));
+    second.position.offset = 8;
     let strange = record("t", row(3, Value::Bool(true), "1"));
     let other = record("u", row(9, "REWE".into(), "1"));
-    let records = vec![first.clone(), strange, gone.clone(), other.clone()];
-    let batch = stage.process(Batch { records, ..Batch::default() }).await.unwrap();
-    assert_eq!(batch.records[..3], [first.clone(), gone.clone(), other]);
-    let applied = store.0.lock().unwrap().clone();
-    assert_eq!(batch.records[3..], applied);
+    let records = vec![first.clone(), strange, second.clone(), other.clone()];
+    let batch = stage.process(Batch { records: records.clone(), ..Batch::default() }).await.unwrap();
+    assert_eq!(batch.records[..3], [first.clone(), second.clone(), other]);
     assert_eq!(batch.rejects.len(), 1);
-    let [result, deletion] = &applied[..] else { panic!("two results expected, found {}", applied.len()) };
+    let [result, _] = &batch.records[3..] else { panic!("two results expected, found {}", batch.records.len() - 3) };
     assert_eq!((&*result.table, &result.key, &result.position, result.version), ("c", &first.key, &first.position, 8));
-    let row: Vec<_> = result.row.as_ref().unwrap().values().to_vec();
     let id = Categorizer::load(dir.path()).unwrap().id;
-    assert_eq!(row, [Value::Int(1), "food".into(), Value::Float(1.0), Value::Null, Value::Text(id), "rule".into()]);
-    assert_eq!((deletion.op, &deletion.row, &deletion.key), (Op::Delete, &None, &gone.key));
+    let expected = [Value::Int(1), "food".into(), Value::Float(1.0), Value::Null, Value::Text(id), "rule".into()];
+    let rows = stored(&store).await;
+    assert_eq!(rows[0].values(), expected);
+    assert_eq!(rows.len(), 2);
+
+    // Again is the same as once, and goes behind the batch again.
+    let again = stage.process(Batch { records, ..Batch::default() }).await.unwrap();
+    assert_eq!(again.records, batch.records);
+    assert_eq!(stored(&store).await, rows);
+
+    // A result goes with its row.
+    (second.op, second.row, second.position.offset) = (Op::Delete, None, 9);
+    stage.process(Batch { records: vec![second], ..Batch::default() }).await.unwrap();
+    assert_eq!(stored(&store).await, rows[..1]);
 }
