@@ -66,10 +66,9 @@ impl Context<'_> {
         let key = if op == Op::Truncate {
             self.keyless.clone()
         } else if documents {
-            mongodb::key(self.message.key.as_ref(), schemas, &self.config.unavailable)?
+            mongodb::key(self.message.key.as_ref(), schemas, self.config)?
         } else {
-            let mut keys =
-                Keys { registry: self.schemas, schemas, layouts: key_layouts, unavailable: &self.config.unavailable };
+            let mut keys = Keys { registry: self.schemas, schemas, layouts: key_layouts, config: self.config };
             let known = row.as_ref().or(before.as_ref());
             key::of(&mut keys, declared, &mut table.key_schema, self.message.key.as_ref(), known, self.keyless)?
         };
@@ -91,14 +90,14 @@ impl Context<'_> {
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
         let bytes = self.message.key.as_ref();
         let key = if table.documents {
-            mongodb::key(bytes, schemas, &self.config.unavailable)?
+            mongodb::key(bytes, schemas, self.config)?
         } else {
             let layouts = match values.last() {
                 Some(schema) => &mut schema.keys,
                 None => &mut table.keys,
             };
             let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
-            let mut keys = Keys { registry: self.schemas, schemas, layouts, unavailable: &self.config.unavailable };
+            let mut keys = Keys { registry: self.schemas, schemas, layouts, config: self.config };
             key::of(&mut keys, declared, &mut table.key_schema, bytes, None, self.keyless)?
         };
         Ok(Event::Change(record(table, Op::Delete, key, self.message, self.origin)))

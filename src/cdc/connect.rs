@@ -8,8 +8,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Fault;
+use super::decoder::DeclaredTable;
 use super::form::{Base64, Calendar, DecimalForm, Form};
 use crate::record::Kind;
+
+/// The parameter in which connectors tell a column's type (`column.propagate.source.type`). It alone tells that a
+/// negative integer of MySQL is an unsigned one that wrapped.
+const SOURCE_TYPE: &str = "__debezium.source.column.type";
 
 /// A Connect schema.
 #[derive(Debug, Deserialize)]
@@ -41,6 +46,24 @@ pub struct Typed {
     pub form: Form,
     /// What they are.
     pub kind: Kind,
+    /// Whether the schema gives a primitive type and no meaning.
+    bare: bool,
+}
+
+impl Typed {
+    /// The column with the type that the pipeline declares, where the schema itself gives no more than a primitive:
+    /// decimals as text, JSON in text columns, unsigned integers.
+    #[must_use]
+    pub fn declared(self, table: Option<&DeclaredTable>) -> Self {
+        let declared = table.and_then(|table| table.columns.iter().find(|column| column.name == self.name));
+        match declared {
+            Some(column) if self.bare && column.kind != self.kind => {
+                let decimals = if self.kind == Kind::Text { Base64::Never } else { Base64::Unless };
+                Typed { form: column.form(decimals), kind: column.kind.clone(), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Schema {
@@ -64,9 +87,15 @@ impl Schema {
     pub fn columns(&self) -> Vec<Typed> {
         let typed = |f: &Schema| {
             let (form, kind) = f.form();
-            f.field.as_deref().map(|name| Typed { name: name.into(), form, kind })
+            f.field.as_deref().map(|name| Typed { name: name.into(), form, kind, bare: f.name.is_none() })
         };
         self.fields.iter().filter_map(typed).collect()
+    }
+
+    /// The table that the schema is named after: `bank.public.customer.Envelope` (or `.Value`, `.Key`).
+    pub fn table(&self) -> Option<&str> {
+        let (table, part) = self.name.as_deref()?.rsplit_once('.')?;
+        matches!(part, "Envelope" | "Value" | "Key").then(|| table.rsplit('.').next()).flatten()
     }
 
     /// How values of this schema look in JSON, and what they are.
@@ -77,6 +106,9 @@ impl Schema {
             && let Some(meaning) = semantic(name, parameters, self.primitive == "struct")
         {
             return meaning;
+        }
+        if self.primitive == "int64" && parameters.get(SOURCE_TYPE).is_some_and(|name| name.contains("UNSIGNED")) {
+            return (Form::UInt, Kind::UInt64);
         }
         match self.primitive.as_str() {
             "int8" | "int16" | "int32" | "int64" => (Form::Int, Kind::Int64),

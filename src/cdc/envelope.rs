@@ -14,7 +14,7 @@ use crate::record::{Op, Row};
 
 /// Decodes a message in Debezium's JSON.
 pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
-    let payload = Payload::find(value, &mut context.topic.values)?;
+    let payload = Payload::find(value, &mut context.topic.values, context.config)?;
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let mut cursor = payload.cursor();
     match cursor.next()? {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::column::Reader;
-use super::decoder::DeclaredKey;
+use super::decoder::{Config, DeclaredKey};
 use super::json::Next;
 use super::layout::Layouts;
 use super::payload::Payload;
 use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Schemas;
-use super::{Fault, Unavailable, avro};
+use super::{Fault, avro};
 use crate::record::{Column, Row, TableSchema, Value};
 
 /// A column that Debezium's topic routing adds to keep keys of several tables apart. It is no column of the table.
@@ -28,8 +28,8 @@ pub struct Keys<'k> {
     pub schemas: &'k mut Schemas,
     /// Keys without one.
     pub layouts: &'k mut Layouts,
-    /// The placeholder.
-    pub unavailable: &'k Unavailable,
+    /// What the pipeline says.
+    pub config: &'k Config,
 }
 
 impl Keys<'_> {
@@ -41,12 +41,14 @@ impl Keys<'_> {
 
     fn parse(&mut self, bytes: &Bytes) -> Result<Option<Row>, Fault> {
         let json = match self.registry.frame(bytes)? {
-            Some(Framed { schema: Known::Avro(schema), at }) => return avro::key(schema, bytes, at, self.unavailable),
+            Some(Framed { schema: Known::Avro(schema), at }) => {
+                return avro::key(schema, bytes, at, &self.config.unavailable);
+            }
             Some(Framed { at, .. }) => &bytes.slice(at..),
             None => bytes,
         };
-        let payload = Payload::find(json, self.schemas)?;
-        let reader = Reader { doc: &payload.doc, unavailable: self.unavailable };
+        let payload = Payload::find(json, self.schemas, self.config)?;
+        let reader = Reader { doc: &payload.doc, unavailable: &self.config.unavailable };
         let mut cursor = payload.cursor();
         let row = match cursor.next()? {
             Next::Null => {

@@ -1,7 +1,7 @@
 //! Change events: the bytes of a message become records. Pure functions and caches, no I/O.
 //!
 //! The way of a message: [`Decoder::decode`] → its reader (an envelope: `debezium.rs`, …) finds table, operation and
-//! the place of the row → [`Layout`] turns the row into values → a [`Record`](crate::record::Record), a control event,
+//! the place of the row → a layout (`layout.rs`) turns the row into values → a [`Record`](crate::record::Record), a control event,
 //! or a [`Fault`] that says why not.
 //!
 //! Invariants
@@ -41,7 +41,6 @@ pub use avro::AvroSchema;
 pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names};
 pub use fault::Fault;
 pub use form::{Base64, DeclaredColumn};
-pub use layout::Layout;
 pub use placeholder::Unavailable;
 pub use schemas::{Known, RegistrySchemas};
 

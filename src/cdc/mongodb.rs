@@ -10,11 +10,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::column::Reader;
+use super::decoder::Config;
 use super::json::{Cursor, Next};
 use super::layout::Layouts;
 use super::payload::Payload;
 use super::topic::Schemas;
-use super::{Fault, Unavailable, extjson};
+use super::{Fault, extjson};
 use crate::record::{Column, Kind, Row, TableSchema, Value};
 
 /// Takes a document: extended JSON in a string, its top-level fields the columns.
@@ -38,14 +39,14 @@ fn inner(outer: &ByteString, cursor: &mut Cursor<'_>) -> Result<ByteString, Faul
 }
 
 /// The key's `_id`: `{"id": "<extended JSON>"}`, where `1234`, `"1234"` and `{"$oid": …}` are three ids.
-pub fn key(bytes: Option<&Bytes>, schemas: &mut Schemas, unavailable: &Unavailable) -> Result<Row, Fault> {
+pub fn key(bytes: Option<&Bytes>, schemas: &mut Schemas, config: &Config) -> Result<Row, Fault> {
     let missing = || Fault::new("key.missing", "the message has no key: expected {\"id\": extended JSON}");
-    read_key(bytes.ok_or_else(missing)?, schemas, unavailable).map_err(Fault::in_key)
+    read_key(bytes.ok_or_else(missing)?, schemas, config).map_err(Fault::in_key)
 }
 
-fn read_key(bytes: &Bytes, schemas: &mut Schemas, unavailable: &Unavailable) -> Result<Row, Fault> {
-    let payload = Payload::find(bytes, schemas)?;
-    let reader = Reader { doc: &payload.doc, unavailable };
+fn read_key(bytes: &Bytes, schemas: &mut Schemas, config: &Config) -> Result<Row, Fault> {
+    let payload = Payload::find(bytes, schemas, config)?;
+    let reader = Reader { doc: &payload.doc, unavailable: &config.unavailable };
     let mut cursor = payload.cursor();
     let shape = || Fault::new("key.shape", "expected {\"id\": extended JSON}");
     if cursor.next()? != Next::Object || !cursor.open_object()? || !cursor.try_key("id") {

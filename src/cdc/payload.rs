@@ -8,6 +8,7 @@ use bytestring::ByteString;
 
 use super::Fault;
 use super::connect::Schema;
+use super::decoder::Config;
 use super::json::{Cursor, Next};
 use super::topic::Schemas;
 
@@ -25,7 +26,7 @@ pub struct Payload {
 
 impl Payload {
     /// Finds the payload of a JSON message: bare, or beside a schema, which is learned.
-    pub fn find(bytes: &Bytes, schemas: &mut Schemas) -> Result<Payload, Fault> {
+    pub fn find(bytes: &Bytes, schemas: &mut Schemas, config: &Config) -> Result<Payload, Fault> {
         if let Some((schema, start)) = schemas.find(bytes) {
             let doc = utf8(bytes.slice(start..))?;
             return Ok(Payload { doc, schema: Some(schema), at: 0, closed_by_brace: true });
@@ -37,7 +38,7 @@ impl Payload {
             return Ok(bare(doc));
         }
         if cursor.try_key("payload") {
-            return Payload::before_schema(&doc, cursor, schemas);
+            return Payload::before_schema(&doc, cursor, schemas, config);
         }
         if !cursor.try_key("schema") || !matches!(cursor.next()?, Next::Object | Next::Null) {
             return Ok(bare(doc));
@@ -47,7 +48,7 @@ impl Payload {
             return Ok(bare(doc.clone()));
         }
         let at = cursor.offset();
-        let schema = Schema::parse(schema)?.map(|schema| schemas.add(bytes.slice(..at), &schema));
+        let schema = Schema::parse(schema)?.map(|schema| schemas.add(config, bytes.slice(..at), &schema));
         Ok(Payload { doc: doc.clone(), schema, at, closed_by_brace: true })
     }
 
@@ -59,7 +60,7 @@ impl Payload {
             if !cursor.try_key("schema") {
                 return Ok(Payload { doc: doc.clone(), schema: None, at: 0, closed_by_brace: false });
             }
-            schema = Schema::parse(cursor.skip()?)?.map(|schema| schemas.add(Bytes::new(), &schema));
+            schema = Schema::parse(cursor.skip()?)?.map(|schema| schemas.add(config, Bytes::new(), &schema));
             if cursor.more_fields()? {
                 return Err(Fault::new("envelope.shape", "expected `schema` and `payload` and nothing else"));
             }

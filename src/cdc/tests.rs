@@ -109,6 +109,18 @@ fn an_embedded_schema_types_the_columns_and_is_learned_once() {
 }
 
 #[test]
+fn a_declaration_tells_what_an_embedded_primitive_means() {
+    let schema = r#"{"type":"struct","fields":[{"type":"struct","fields":[{"type":"int64","field":"id"},{"type":"string","field":"amount"},{"type":"int64","field":"big"},{"type":"int64","parameters":{"__debezium.source.column.type":"BIGINT UNSIGNED"},"field":"hinted"},{"type":"int32","name":"io.debezium.time.Date","field":"day"}],"field":"after"},{"type":"struct","fields":[],"field":"source"},{"type":"string","field":"op"}],"name":"bank.public.transaction.Envelope"}"#;
+    let after = r#"{"id":7,"amount":"1000","big":-1,"hinted":-1,"day":1}"#;
+    let value = format!(r#"{{"schema":{schema},"payload":{}}}"#, envelope("c", "null", after));
+    let config =
+        declared(DeclaredKey::FromMessage, &[("amount", "decimal(18,2)"), ("big", "uint64"), ("day", "int64")]);
+    let record = change(config, Some(r#"{"id":7}"#), &value);
+    let read = r#"{"id":7,"amount":1000,"big":18446744073709551615,"hinted":18446744073709551615,"day":"1970-01-02"}"#;
+    assert_eq!(row(&record), read);
+}
+
+#[test]
 fn declared_columns_type_json_without_a_schema() {
     let config = declared(
         DeclaredKey::FromMessage,

@@ -169,10 +169,14 @@ impl Schemas {
     }
 
     /// Remembers a schema; an empty `prefix` never fits another message again.
-    pub fn add(&mut self, prefix: Bytes, schema: &Schema) -> usize {
-        let row = schema.field("after").or_else(|| schema.field("before")).filter(|_| schema.is_envelope());
-        let row = row.or_else(|| schema.field("after")).unwrap_or(schema);
-        let rows = Layouts::new(row.columns().into_iter().map(|c| (c.name, c.form, c.kind)));
+    pub fn add(&mut self, config: &Config, prefix: Bytes, schema: &Schema) -> usize {
+        let row = schema.field("after").or_else(|| schema.field("before")).unwrap_or(schema);
+        let table = schema.table().and_then(|name| {
+            let qualified = || config.tables.iter().find(|(known, _)| known.rsplit('.').next() == Some(name));
+            config.tables.get(name).or_else(|| qualified().map(|(_, table)| table))
+        });
+        let columns = row.columns().into_iter().map(|column| column.declared(table.map(|table| &**table)));
+        let rows = Layouts::new(columns.map(|c| (c.name, c.form, c.kind)));
         let keys = rows.of_same_columns();
         if self.known.len() >= SCHEMAS {
             self.known.remove(0);

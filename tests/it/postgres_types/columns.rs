@@ -101,7 +101,7 @@ pub const COLUMNS: &[Column] = &[
         "date",
         "date",
         Told::Days,
-        &["1970-01-01", "1969-12-31", "9999-12-31", "10000-01-01", "0001-01-01", "2024-02-29"],
+        &["1970-01-01", "1969-12-31", "9999-12-31", "10000-01-01", "0001-01-01", "2024-02-29", "infinity"],
     ),
     column(
         "c_ts",
@@ -177,7 +177,9 @@ impl Column {
             Told::Float => format!("{name}::text"),
             Told::Hex => format!("encode({name}, 'hex')"),
             Told::Bits => format!("lpad(to_hex({name}::int & 255), 2, '0') || lpad(to_hex({name}::int >> 8), 2, '0')"),
-            Told::Days => format!("({name} - date '1970-01-01')::text"),
+            Told::Days => {
+                format!("CASE WHEN isfinite({name}) THEN ({name} - date '1970-01-01')::text ELSE {name}::text END")
+            }
             Told::Micros => {
                 format!(
                     "CASE WHEN isfinite({name}) THEN (extract(epoch FROM {name}) * 1000000)::bigint::text ELSE {name}::text END"
@@ -218,6 +220,7 @@ impl Column {
             }
             (Told::Float, Value::Float(f)) => f.to_string(),
             (Told::Hex | Told::Bits, Value::Bytes(bytes)) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+            (Told::Days, Value::Date(date)) if date.to_string().ends_with("infinity") => date.to_string(),
             (Told::Days, Value::Date(date)) => date.days.to_string(),
             (Told::Micros, Value::Timestamp(at) | Value::TimestampTz(at)) => micros(*at),
             (Told::TimeMicros | Told::Interval, Value::Time(time)) => (time.nanos / 1_000).to_string(),
