@@ -14,7 +14,7 @@
 //! Invariants: a batch is one transaction, synced to disk before `Ok`; an older version never replaces a newer one and
 //! never comes back after a delete; the same batch again changes no row. Several lanes and processes may write.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::stage::{LaneContext, Stage};
 
 /// How long another writer's transaction is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Prepared statements kept: five for a table.
+/// Prepared statements kept: three for a table.
 const STATEMENTS_KEPT: usize = 64;
 
 struct Sqlite {
@@ -43,8 +43,15 @@ struct Sqlite {
 struct File {
     path: PathBuf,
     connection: Connection,
-    tables: BTreeSet<String>,
+    tables: BTreeMap<String, Statements>,
     keep: Duration,
+}
+
+/// The statements of one table.
+struct Statements {
+    put: String,
+    bury: String,
+    delete: String,
 }
 
 /// Why a record is not written: code and reason.
@@ -117,7 +124,7 @@ impl File {
             Ok(connection)
         };
         let connection = connect().map_err(|error| describe(&path, &error))?;
-        Ok(File { path, connection, tables: BTreeSet::new(), keep })
+        Ok(File { path, connection, tables: BTreeMap::new(), keep })
     }
 
     fn write(&mut self, mut batch: Batch, table: Option<&str>) -> Result<Batch> {
@@ -128,10 +135,10 @@ impl File {
         let begin = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begin.map_err(place)?;
         for record in records {
-            let name = table.unwrap_or(&record.table);
-            match check(&record, name).and_then(|()| id_of(&record.key)) {
+            let known = self.tables.get(table.unwrap_or(&record.table));
+            match check(&record, known).and_then(|statements| Ok((statements, id_of(&record.key)?))) {
                 Err((code, reason)) => batch.reject(&record, code, reason),
-                Ok(id) => match write_record(&transaction, name, &record, &id) {
+                Ok((statements, id)) => match statements.write(&transaction, &record, &id) {
                     Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::TooBig => {
                         batch.reject(
                             &record,
@@ -152,10 +159,10 @@ impl File {
     fn create_tables(&mut self, records: &[Record], table: Option<&str>) -> Result<()> {
         for record in records {
             let name = table.unwrap_or(&record.table);
-            if self.tables.contains(name) || check_table(name).is_err() {
+            if self.tables.contains_key(name) || check_table(name).is_err() {
                 continue;
             }
-            let (live, dead) = (quoted(name), quoted(&tombstones(name)));
+            let (live, dead) = (quoted(name), quoted(&format!("{name}_tombstones")));
             let horizon = Timestamp::now().secs.saturating_sub(i64::try_from(self.keep.as_secs()).unwrap_or(i64::MAX));
             let create = format!(
                 "CREATE TABLE IF NOT EXISTS {live} (id NOT NULL PRIMARY KEY, document TEXT NOT NULL, version INTEGER NOT NULL, as_of TEXT);
@@ -163,40 +170,47 @@ impl File {
                  DELETE FROM {dead} WHERE at < {horizon};"
             );
             self.connection.execute_batch(&create).map_err(|error| describe(&self.path, &error))?;
-            self.tables.insert(name.to_string());
+            self.tables.insert(name.to_string(), Statements::new(&live, &dead));
         }
         Ok(())
     }
 }
 
-fn write_record(connection: &Connection, table: &str, record: &Record, id: &Sql) -> rusqlite::Result<()> {
-    let (live, dead) = (quoted(table), quoted(&tombstones(table)));
-    let version = i64::try_from(record.version).unwrap_or(i64::MAX);
-    let Some(row) = record.row.as_ref().filter(|_| record.op.is_upsert()) else {
-        let bury = format!(
-            "INSERT INTO {dead} AS old (id, version, at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE
-             SET version = excluded.version, at = excluded.at WHERE excluded.version > old.version"
-        );
-        connection.prepare_cached(&bury)?.execute(params![id, version, Timestamp::now().secs])?;
-        let delete = format!("DELETE FROM {live} WHERE id = ?1 AND version < ?2");
-        connection.prepare_cached(&delete)?.execute(params![id, version])?;
-        return Ok(());
-    };
-    let put = format!(
-        "INSERT INTO {live} AS old (id, document, version, as_of)
-         SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM {dead} WHERE id = ?1 AND version > ?3)
-         ON CONFLICT (id) DO UPDATE SET document = excluded.document, version = excluded.version, as_of = excluded.as_of
-         WHERE excluded.version > old.version"
-    );
-    let as_of = record.changed_at.map(Value::TimestampTz).map(|at| shown(&at));
-    connection.prepare_cached(&put)?.execute(params![id, row.to_json(), version, as_of])?;
-    Ok(())
+impl Statements {
+    fn new(live: &str, dead: &str) -> Self {
+        Statements {
+            put: format!(
+                "INSERT INTO {live} AS old (id, document, version, as_of)
+                 SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM {dead} WHERE id = ?1 AND version > ?3)
+                 ON CONFLICT (id) DO UPDATE
+                 SET document = excluded.document, version = excluded.version, as_of = excluded.as_of
+                 WHERE excluded.version > old.version"
+            ),
+            bury: format!(
+                "INSERT INTO {dead} AS old (id, version, at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE
+                 SET version = excluded.version, at = excluded.at WHERE excluded.version > old.version"
+            ),
+            delete: format!("DELETE FROM {live} WHERE id = ?1 AND version < ?2"),
+        }
+    }
+
+    fn write(&self, connection: &Connection, record: &Record, id: &Sql) -> rusqlite::Result<()> {
+        let version = i64::try_from(record.version).unwrap_or(i64::MAX);
+        if let Some(row) = record.row.as_ref().filter(|_| record.op.is_upsert()) {
+            let as_of = record.changed_at.map(Value::TimestampTz).map(|at| shown(&at));
+            connection.prepare_cached(&self.put)?.execute(params![id, row.to_json(), version, as_of])?;
+        } else {
+            connection.prepare_cached(&self.bury)?.execute(params![id, version, Timestamp::now().secs])?;
+            connection.prepare_cached(&self.delete)?.execute(params![id, version])?;
+        }
+        Ok(())
+    }
 }
 
-fn check(record: &Record, table: &str) -> Result<(), Unfit> {
-    if let Err(expected) = check_table(table) {
-        return Err(("table.name", format!("the table's name cannot be used: expected {expected}")));
-    }
+/// Whether the record can be written, by the statements of its table (none when the name was no table's).
+fn check<'a>(record: &Record, statements: Option<&'a Statements>) -> Result<&'a Statements, Unfit> {
+    let expected = || ("table.name", format!("the table's name cannot be used: expected {TABLE_NAME}"));
+    let statements = statements.ok_or_else(expected)?;
     let unfit = |code, reason: &str| Err((code, reason.to_string()));
     if record.op == Op::Truncate {
         return unfit("op.truncate", "a truncate cannot be guarded by version; empty the table by hand");
@@ -216,9 +230,9 @@ fn check(record: &Record, table: &str) -> Result<(), Unfit> {
                     "column `{column}`: the source left this value out; put a `raw` stage before this sink, which fills it in"
                 ),
             )),
-            None => Ok(()),
+            None => Ok(statements),
         },
-        _ => Ok(()),
+        _ => Ok(statements),
     }
 }
 
@@ -252,20 +266,18 @@ fn shown(value: &Value) -> String {
     json.strip_prefix('"').and_then(|text| text.strip_suffix('"')).map_or_else(|| json.clone(), str::to_string)
 }
 
-fn tombstones(table: &str) -> String {
-    format!("{table}_tombstones")
-}
-
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+const TABLE_NAME: &str = "a table name, not starting with `sqlite_`, not ending with `_tombstones`";
 
 fn check_table(name: &str) -> Result<(), &'static str> {
     let fits = !name.is_empty()
         && !name.contains('\0')
         && !name.to_ascii_lowercase().starts_with("sqlite_")
         && !name.ends_with("_tombstones");
-    if fits { Ok(()) } else { Err("a table name, not starting with `sqlite_`, not ending with `_tombstones`") }
+    if fits { Ok(()) } else { Err(TABLE_NAME) }
 }
 
 /// An error by what to do about it. SQLite's own texts may quote values, so only its code's name is told.

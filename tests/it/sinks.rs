@@ -8,6 +8,8 @@ mod mongodb_faults;
 mod mongodb_values;
 #[path = "sinks/proxy.rs"]
 mod proxy;
+#[path = "sinks/sqlite_file.rs"]
+mod sqlite_file;
 
 use std::collections::BTreeMap;
 

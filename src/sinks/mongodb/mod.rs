@@ -81,39 +81,28 @@ mod command;
 mod decimal128;
 mod fold;
 mod server;
+mod settings;
 mod target;
 mod times;
 mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::fold::{Fold, Ids};
 use self::server::Server;
-use self::target::{Plan, Target};
-use self::values::{Instants, Style, Unfit};
+use self::settings::{Settings, check_collection};
+use self::target::Target;
+use self::values::Unfit;
 use crate::error::{Error, Result};
-use crate::pipeline::{Flow, Problem, Section, Spanned};
+use crate::pipeline::{Flow, Problem, Section};
 use crate::record::{Batch, Record};
 use crate::stage::{LaneContext, Stage};
 
-/// A name must leave room for `database.` and `.tombstones` in the server's 255 bytes.
-const NAME_BYTES_MAX: usize = 120;
-
 struct MongoDb {
-    uri: Spanned<String>,
-    database: Spanned<String>,
-    /// For every table.
-    collection: Option<Spanned<String>>,
-    /// By table.
-    collections: BTreeMap<String, Spanned<String>>,
-    style: Style,
-    plan: Plan,
-    keep: Duration,
-    timeout: Duration,
+    settings: Settings,
     server: Option<Server>,
     /// By collection.
     targets: BTreeMap<String, Target>,
@@ -121,104 +110,33 @@ struct MongoDb {
 
 /// Reads the section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
-    let entries = section.entries("collections");
-    let collections = entries
-        .into_iter()
-        .filter_map(|(table, node)| Some((table.value, section.scalar(node)?)))
-        .collect::<BTreeMap<_, _>>();
-    let instants = match section.choice("timestamps", &["auto", "text", "date"]) {
-        "text" => Instants::Text,
-        "date" => Instants::Date,
-        _ => Instants::Auto,
-    };
-    let decimals_as_text = section.choice("decimals", &["decimal128", "text"]) == "text";
-    let plan = match section.choice("write", &["auto", "insert", "probe", "guarded"]) {
-        "insert" => Plan::Insert,
-        "probe" => Plan::Probe,
-        "guarded" => Plan::Guarded,
-        _ => Plan::Auto,
-    };
-    let keep = section.section("tombstones", |section| section.duration("keep")).flatten();
-    Box::new(MongoDb {
-        uri: section.required_text("uri"),
-        database: section.required_text("database"),
-        collection: section.text("collection"),
-        collections,
-        style: Style { instants, decimals_as_text },
-        plan,
-        keep: keep.map_or(Duration::from_secs(30 * 86_400), |keep| keep.value),
-        timeout: section.duration("timeout").map_or(Duration::from_secs(60), |timeout| timeout.value),
-        server: None,
-        targets: BTreeMap::new(),
-    })
+    Box::new(MongoDb { settings: Settings::read(section), server: None, targets: BTreeMap::new() })
 }
 
 #[async_trait]
 impl Stage for MongoDb {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
-        let mut problems = Vec::new();
-        if !(self.uri.starts_with("mongodb://") || self.uri.starts_with("mongodb+srv://")) {
-            let text = "expected mongodb://[user:password@]host[:port],…/[?options] or mongodb+srv://…";
-            problems.push(self.uri.problem("value.wrong", text));
-        }
-        if self.database.is_empty()
-            || self.database.len() > 63
-            || self.database.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
-        {
-            problems.push(
-                self.database
-                    .problem("value.wrong", "expected a database name: 1 to 63 bytes without / \\ . \" $ and spaces"),
-            );
-        }
-        for name in self.collection.iter().chain(self.collections.values()) {
-            if let Err(expected) = check_collection(name) {
-                problems.push(name.problem("value.wrong", format!("expected {expected}")));
-            }
-        }
-        if let Some(name) = &self.collection {
-            if !self.collections.is_empty() {
-                problems.push(name.problem("key.conflict", "give either `collection` or `collections`"));
-            } else if input.tables.len() > 1 {
-                let tables = input.tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                let text = format!(
-                    "{} tables arrive here ({tables}); in one collection their keys would collide",
-                    input.tables.len()
-                );
-                problems.push(
-                    name.problem("collection.shared", text)
-                        .help("name one for each: `collections: { table: collection }`"),
-                );
-            }
-        }
-        for (table, name) in &self.collections {
-            if !input.open && !input.tables.contains_key(table) {
-                let problem = name.problem("table.unknown", format!("no table `{table}` arrives here"));
-                problems.push(problem.suggest(table, input.tables.keys().map(String::as_str)));
-            }
-            if self.collections.iter().any(|(other, its)| other < table && its.value == name.value) {
-                problems
-                    .push(name.problem("collection.shared", "two tables in one collection: their keys would collide"));
-            }
-        }
+        let problems = self.settings.check(&input);
         if problems.is_empty() { Ok(input) } else { Err(problems) }
     }
 
     async fn open(&mut self, _lane: &LaneContext) -> Result<()> {
         self.targets.clear();
-        self.server = Some(Server::connect(&self.uri, &self.database, self.timeout).await?);
+        let Settings { uri, database, timeout, .. } = &self.settings;
+        self.server = Some(Server::connect(uri, database, *timeout).await?);
         Ok(())
     }
 
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
         let mut unfit: Vec<(usize, Unfit)> = Vec::new();
         for (table, indexes) in by_table(&batch.records) {
-            let collection = self.collection_of(&table);
+            let collection = self.settings.collection_of(&table).to_string();
             if let Err(expected) = check_collection(&collection) {
                 let reason = format!("the table's name cannot name a collection: expected {expected}");
                 unfit.extend(indexes.into_iter().map(|at| (at, Unfit::new("collection.name", reason.clone()))));
                 continue;
             }
-            let style = self.style;
+            let style = self.settings.style;
             let target = self.target(&collection).await?;
             let mut ids = Ids::default();
             for index in indexes {
@@ -237,17 +155,11 @@ impl Stage for MongoDb {
 }
 
 impl MongoDb {
-    fn collection_of(&self, table: &str) -> String {
-        let name = self.collection.as_ref().or_else(|| self.collections.get(table));
-        name.map_or_else(|| table.to_string(), |name| name.value.clone())
-    }
-
     async fn target(&mut self, collection: &str) -> Result<&mut Target> {
         if !self.targets.contains_key(collection) {
             let server =
                 self.server.as_ref().ok_or_else(|| Error::Broken("mongodb: the sink was not opened".into()))?;
-            let keep_secs = i64::try_from(self.keep.as_secs()).unwrap_or(i64::MAX).clamp(1, i64::from(i32::MAX));
-            let target = Target::open(server, collection, self.style, self.plan, keep_secs).await?;
+            let target = Target::open(server, collection, &self.settings).await?;
             self.targets.insert(collection.to_string(), target);
         }
         self.targets.get_mut(collection).ok_or_else(|| Error::Broken("mongodb: a collection got lost".into()))
@@ -279,19 +191,4 @@ fn reject(batch: &mut Batch, mut unfit: Vec<(usize, Unfit)>) {
             None => batch.records.push(record),
         }
     }
-}
-
-fn check_collection(name: &str) -> Result<(), String> {
-    let fits = !name.is_empty()
-        && name.len() <= NAME_BYTES_MAX
-        && !name.starts_with("system.")
-        && !name.starts_with('.')
-        && !name.ends_with(".tombstones")
-        && !name.contains(['$', '\0']);
-    let expected = || {
-        format!(
-            "1 to {NAME_BYTES_MAX} bytes without $, not starting with `system.` or a dot, not ending with `.tombstones`"
-        )
-    };
-    if fits { Ok(()) } else { Err(expected()) }
 }

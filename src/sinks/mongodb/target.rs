@@ -11,6 +11,7 @@ use super::bson::kind;
 use super::command::{Command, Commands, delete_older, put_guarded, put_tombstone};
 use super::fold::Fold;
 use super::server::{Answer, Failure, Found, Server};
+use super::settings::Settings;
 use super::values::{GUARD_VERSION, Style, Unfit};
 use crate::error::{Error, Result};
 
@@ -102,7 +103,8 @@ enum Collection {
 
 impl Target {
     /// Makes sure that tombstones age: after `keep_secs` without a newer delete they go.
-    pub async fn open(server: &Server, collection: &str, style: Style, plan: Plan, keep_secs: i64) -> Result<Target> {
+    pub async fn open(server: &Server, collection: &str, settings: &Settings) -> Result<Target> {
+        let keep_secs = i32::try_from(settings.keep.as_secs()).unwrap_or(i32::MAX).max(1);
         let tombstones = format!("{collection}.tombstones");
         let index = doc! { "key": { "at": 1 }, "name": "headwater_age", "expireAfterSeconds": keep_secs };
         let (other_options, other_name) = (85, 86);
@@ -113,6 +115,7 @@ impl Target {
         }
         let server = server.clone();
         let documents = collection.to_string();
+        let Settings { style, plan, .. } = *settings;
         let mut target = Target { server, documents, tombstones, style, plan, calm: 0, buried: false };
         target.buried = !target.is_unburied().await?;
         Ok(target)
