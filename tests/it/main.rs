@@ -11,6 +11,8 @@ mod diagnostics;
 #[path = "../e2e/mod.rs"]
 mod e2e;
 mod exact_json;
+mod golden;
+mod house;
 mod kafka;
 mod pipelines;
 mod postgres_types;

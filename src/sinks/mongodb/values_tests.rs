@@ -1,3 +1,5 @@
+//! Every kind of value in BSON, at its borders.
+
 use super::*;
 use crate::record::{Date, TableSchema, Time};
 use std::sync::Arc;

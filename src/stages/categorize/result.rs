@@ -30,7 +30,9 @@ pub fn added_fields(add: &str, read: &[Field]) -> Vec<Field> {
 pub fn table_flow(table: &TableFlow, read: &[Field]) -> TableFlow {
     let key = table.key.iter().filter_map(|name| table.field(name).cloned());
     let result = columns().into_iter().map(|(name, kind)| derived(name.to_string(), kind, read));
-    TableFlow { fields: key.chain(result).collect(), open: table.open, key: table.key.clone() }
+    // Where the messages bring the key, its columns are not known here.
+    let open = table.open || table.key.is_empty();
+    TableFlow { fields: key.chain(result).collect(), open, key: table.key.clone() }
 }
 
 fn derived(name: String, kind: Kind, read: &[Field]) -> Field {
