@@ -53,7 +53,12 @@ impl Payload {
     }
 
     /// `{"payload": …}` alone or with the schema behind it.
-    fn before_schema(doc: &ByteString, mut cursor: Cursor<'_>, schemas: &mut Schemas) -> Result<Payload, Fault> {
+    fn before_schema(
+        doc: &ByteString,
+        mut cursor: Cursor<'_>,
+        schemas: &mut Schemas,
+        config: &Config,
+    ) -> Result<Payload, Fault> {
         let payload = cursor.skip()?;
         let mut schema = None;
         if cursor.more_fields()? {
