@@ -40,7 +40,8 @@ pub async fn opened(make: StageFactory, options: Node, folder: &Path) -> headwat
     let mut section = Section::new(&options);
     let mut sink = make(&mut section);
     assert_eq!(section.finish(), []);
-    sink.plan(headwater::pipeline::Flow { open: true, ..Default::default() }).unwrap();
+    let planned = sink.plan(headwater::pipeline::Flow { open: true, ..Default::default() });
+    planned.map_err(|problems| headwater::Error::Config(format!("{problems:?}")))?;
     sink.open(&lane(folder)).await?;
     Ok(sink)
 }
