@@ -78,11 +78,6 @@ impl Schema {
         self.fields.iter().find(|f| f.field.as_deref() == Some(name))
     }
 
-    /// Whether it has the fields of a Debezium envelope.
-    pub fn is_envelope(&self) -> bool {
-        self.field("op").is_some() && self.field("source").is_some()
-    }
-
     /// The columns, if this is a struct.
     pub fn columns(&self) -> Vec<Typed> {
         let typed = |f: &Schema| {
