@@ -369,8 +369,17 @@ fn variable_scale(cursor: &mut Cursor<'_>) -> Result<Value, Fault> {
     decimal.map(Value::Decimal).ok_or_else(expected)
 }
 
-/// Days; infinite dates leak as days beyond the range.
+/// Days; infinite dates leak as days beyond the range. PostgreSQL's driver, once it reads in binary, adds the days from
+/// 1970 to 2000 to the extremes of 32 bits, and the positive one wraps around.
 fn date(days: i64) -> Date {
+    const DAYS_TO_2000: i64 = 10_957;
+    const WRAPPED_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000 - 1;
+    const SHIFTED_NEG_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000;
+    match days {
+        WRAPPED_INFINITY => return Date::INFINITY,
+        SHIFTED_NEG_INFINITY => return Date::NEG_INFINITY,
+        _ => {}
+    }
     let beyond = if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY };
     i32::try_from(days).map_or(beyond, |days| Date { days })
 }
@@ -394,5 +403,19 @@ fn timestamp(count: i64, per_second: i64) -> Timestamp {
         (1_000_000, us) if us == INFINITY_MS * 1_000 => Timestamp::INFINITY,
         (1_000_000, us) if us == NEG_INFINITY_MS * 1_000 => Timestamp::NEG_INFINITY,
         _ => Timestamp::from_units(count, per_second),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinite_dates_are_known_in_each_of_their_disguises() {
+        assert_eq!(date(-2_147_472_692), Date::INFINITY);
+        assert_eq!(date(-2_147_472_691), Date::NEG_INFINITY);
+        assert_eq!(date(106_751_991_167), Date::INFINITY);
+        assert_eq!(date(-106_751_991_167), Date::NEG_INFINITY);
+        assert_eq!(date(-2_440_588), Date { days: -2_440_588 }, "4713 BC is a day like any other");
     }
 }
