@@ -370,14 +370,17 @@ fn variable_scale(cursor: &mut Cursor<'_>) -> Result<Value, Fault> {
 }
 
 /// Days; infinite dates leak as days beyond the range. PostgreSQL's driver, once it reads in binary, adds the days from
-/// 1970 to 2000 to the extremes of 32 bits, and the positive one wraps around.
+/// 1970 to 2000 to the extremes of 32 bits, and the positive one wraps around; read as text, in a snapshot, its extremes
+/// in milliseconds are cut to 32 bits of days (observed with Debezium 3.6). No database has days so early.
 fn date(days: i64) -> Date {
     const DAYS_TO_2000: i64 = 10_957;
     const WRAPPED_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000 - 1;
     const SHIFTED_NEG_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000;
+    const CUT_INFINITY: i64 = -622_191_234;
+    const CUT_NEG_INFINITY: i64 = -625_821_272;
     match days {
-        WRAPPED_INFINITY => return Date::INFINITY,
-        SHIFTED_NEG_INFINITY => return Date::NEG_INFINITY,
+        WRAPPED_INFINITY | CUT_INFINITY => return Date::INFINITY,
+        SHIFTED_NEG_INFINITY | CUT_NEG_INFINITY => return Date::NEG_INFINITY,
         _ => {}
     }
     let beyond = if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY };
@@ -414,6 +417,8 @@ mod tests {
     fn infinite_dates_are_known_in_each_of_their_disguises() {
         assert_eq!(date(-2_147_472_692), Date::INFINITY);
         assert_eq!(date(-2_147_472_691), Date::NEG_INFINITY);
+        assert_eq!(date(-622_191_234), Date::INFINITY);
+        assert_eq!(date(-625_821_272), Date::NEG_INFINITY);
         assert_eq!(date(106_751_991_167), Date::INFINITY);
         assert_eq!(date(-106_751_991_167), Date::NEG_INFINITY);
         assert_eq!(date(-2_440_588), Date { days: -2_440_588 }, "4713 BC is a day like any other");
