@@ -79,11 +79,11 @@ impl Options {
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("headwater-{}-{}", lane.pipeline, lane.lane))
-            .set("fetch.message.max.bytes", "1048576")
-            .set("fetch.max.bytes", "16777216")
+            .set("fetch.message.max.bytes", "524288")
+            .set("fetch.max.bytes", "4194304")
             .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("queued.min.messages", "20000")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("queued.min.messages", "10000")
             .set("session.timeout.ms", "15000")
             .set("socket.keepalive.enable", "true")
             .set("check.crcs", "true");
