@@ -19,6 +19,7 @@ use crate::stores::SharedStore;
 
 /// The stage.
 pub struct Raw {
+    /// May be a URI with a password: not for printing.
     name: Spanned<String>,
     store: Option<SharedStore>,
 }
@@ -31,8 +32,8 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
 #[async_trait]
 impl Stage for Raw {
     fn plan(&mut self, mut input: Flow) -> Result<Flow, Vec<Problem>> {
-        if let Some(store) = &input.store {
-            let message = format!("the records are in the raw store `{store}` already: one `raw` stage is enough");
+        if input.store.is_some() {
+            let message = "the records are in a raw store already: one `raw` stage is enough";
             return Err(vec![self.name.problem("raw.twice", message)]);
         }
         input.store = Some(self.name.value.clone());
@@ -51,7 +52,7 @@ impl Stage for Raw {
         let taken = records.len();
         let applied = store.apply(records).await?;
         tracing::debug!(
-            store = %self.name.value,
+            store = store.id(),
             taken,
             applied = applied.records.len(),
             stale = applied.stale,
