@@ -29,7 +29,7 @@
 //! | [`record`] | what flows: messages, records, rows, exact values, positions, batches |
 //! | [`pipeline`] | YAML → checked plan: places, variables, sections, flows of fields |
 //! | [`stage`] | the two traits, [`stage::Source`] and [`stage::Stage`], and the registry of components |
-//! | [`stores`] | raw stores: versioned copies, snapshots, parked messages; embedded |
+//! | [`stores`] | raw stores: versioned copies, snapshots, parked messages; embedded and on MongoDB |
 //! | [`cdc`] | envelope formats → records; pure functions |
 //! | [`expr`] | VRL over exact rows |
 //! | [`model`] | features, training, evaluation, model folders |
