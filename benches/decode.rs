@@ -11,7 +11,7 @@ use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher};
 use headwater::cdc::{Config, Decoder, Event};
-use headwater::record::Message;
+use headwater::record::{Epoch, Message};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -85,6 +85,7 @@ fn transactions(schema: &str) -> Vec<Message> {
         let key_schema = if schema.is_empty() { "" } else { KEY_SCHEMA };
         Message {
             topic: std::sync::Arc::clone(&topic),
+            epoch: Epoch::default(),
             partition: 0,
             offset: id as i64,
             timestamp_ms: None,
@@ -106,6 +107,7 @@ fn recording(path: &str) -> Vec<Message> {
         let bytes = |name: &str| line[name].as_str().map(|text| Bytes::copy_from_slice(text.as_bytes()));
         Message {
             topic: line["topic"].as_str().unwrap().into(),
+            epoch: Epoch::default(),
             partition: line["partition"].as_i64().unwrap() as i32,
             offset: line["offset"].as_i64().unwrap(),
             timestamp_ms: line["ts"].as_i64(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater::pipeline::{Field, Flow, Section, TableFlow, parse};
-use headwater::record::{Batch, Kind, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
+use headwater::record::{Batch, Epoch, Kind, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
 use headwater::stage::{LaneContext, Stage};
 use headwater::stores::Stores;
 
@@ -101,7 +101,8 @@ async fn run() {
         stores: stores.clone(),
         shutdown: Default::default(),
         until_end: true,
-        accept_gap: false,
+        state: "state".into(),
+        accepted: Default::default(),
     };
     // All stages first: indexes are cheaper before the rows.
     let mut stages = Vec::new();
@@ -182,7 +183,13 @@ fn bank() -> Vec<Record> {
         key: Row::new(key.clone(), vec![Value::Int(id)]),
         row: Some(Row::new(schemas[table].clone(), values)),
         before: None,
-        position: Position { topic: TABLES[table].0.into(), partition: 0, offset: id, source: SourcePosition::Unknown },
+        position: Position {
+            topic: TABLES[table].0.into(),
+            epoch: Epoch::default(),
+            partition: 0,
+            offset: id,
+            source: SourcePosition::Unknown,
+        },
         version: id as u64 + 1,
         changed_at: None,
         origin: 0,

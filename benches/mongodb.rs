@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use headwater::pipeline::{BatchLimits, Flow, Node, NodeKind, Section, Span, Spanned};
 use headwater::record::{
-    Batch, Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Timestamp, Value,
+    Batch, Epoch, Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Timestamp, Value,
 };
 use headwater::stage::{LaneContext, Stage};
 use headwater::stores::Stores;
@@ -139,7 +139,13 @@ impl Generator {
             key: Row::new(self.key.clone(), vec![Value::Int(id)]),
             row,
             before: None,
-            position: Position { topic: self.topic.clone(), partition: 0, offset: 0, source: SourcePosition::Unknown },
+            position: Position {
+                topic: self.topic.clone(),
+                epoch: Epoch::default(),
+                partition: 0,
+                offset: 0,
+                source: SourcePosition::Unknown,
+            },
             version: self.version,
             changed_at: Some(Timestamp::from_millis(1_795_405_830_648 + self.version as i64)),
             origin: 0,
@@ -173,7 +179,8 @@ async fn sink(options: &Options) -> Box<dyn Stage> {
         stores: Arc::new(Stores::new(".")),
         shutdown: Default::default(),
         until_end: false,
-        accept_gap: false,
+        state: "state".into(),
+        accepted: Default::default(),
     };
     sink.open(&lane).await.expect("a reachable server");
     sink

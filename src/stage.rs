@@ -31,12 +31,26 @@ pub struct LaneContext {
     pub data_dir: PathBuf,
     /// The raw and parking stores of this process, opened once each.
     pub stores: Arc<Stores>,
+    /// The store that keeps what must outlive a run: the pipeline's raw store, or where it parks. May be a URI with a
+    /// password: not for printing.
+    pub state: Arc<str>,
     /// Cancelled when the pipeline shall stop; sources return `None` soon after.
     pub shutdown: CancellationToken,
     /// End with the recording, or when everything that was in the topics at start has been read.
     pub until_end: bool,
-    /// Go on where offsets are gone from the log (`--accept-gap`).
-    pub accept_gap: bool,
+    /// What a person has accepted.
+    pub accepted: Accepted,
+}
+
+/// Changes of the log that stop a pipeline until a person has looked at them; for one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Offsets are gone from the log (`--accept-gap`).
+    pub gap: bool,
+    /// Topics have more partitions (`--accept-partitions`).
+    pub partitions: bool,
+    /// Topics were deleted and created anew (`--accept-recreated`).
+    pub recreated: bool,
 }
 
 /// Where records come from. One instance per lane.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headwater::cdc::Decoder;
-use headwater::record::Message;
+use headwater::record::{Epoch, Message};
 
 /// Splits the input and decodes it twice: the second time with what the decoder learned from the first.
 pub fn decode(mut decoder: Decoder, input: &[u8]) {
@@ -13,6 +13,7 @@ pub fn decode(mut decoder: Decoder, input: &[u8]) {
     for offset in 0..2 {
         let message = Message {
             topic: "bank.public.transaction".into(),
+            epoch: Epoch::default(),
             partition: 0,
             offset,
             timestamp_ms: None,

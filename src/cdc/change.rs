@@ -141,11 +141,12 @@ fn record(table: &Table, op: Op, key: Row, message: &Message, origin: u32) -> Re
         before: None,
         position: Position {
             topic: message.topic.clone(),
+            epoch: message.epoch,
             partition: message.partition,
             offset: message.offset,
             source: SourcePosition::Unknown,
         },
-        version: u64::try_from(message.offset).map_or(0, |offset| offset.saturating_add(1)),
+        version: message.epoch.version(message.offset),
         changed_at: None,
         origin,
     }

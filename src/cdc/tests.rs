@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::record::{Message, Op, Record, SourcePosition, Value};
+use crate::record::{Epoch, Message, Op, Record, SourcePosition, Value};
 
 const SOURCE: &str = r#"{"version":"3.6.0.Final","connector":"postgresql","name":"bank","ts_ms":1767225600123,"snapshot":"false","db":"core","sequence":"[\"100\",\"120\"]","ts_us":1767225600123456,"ts_ns":1767225600123456000,"schema":"public","table":"transaction","txId":7,"lsn":120,"xmin":null,"origin":null,"origin_lsn":null}"#;
 
@@ -13,6 +13,7 @@ pub(super) fn message(topic: &str, offset: i64, key: Option<&str>, value: Option
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     Message {
         topic: topic.into(),
+        epoch: Epoch::default(),
         partition: 0,
         offset,
         timestamp_ms: None,

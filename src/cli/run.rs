@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Outcome, report};
 use crate::pipeline::{Pipeline, ProcessVariables, load};
 use crate::runner::{self, Ended, RunOptions};
+use crate::stage::Accepted;
 use crate::stores::Stores;
 use crate::{Error, Result};
 
@@ -26,6 +27,12 @@ pub struct Args {
     /// Go on where offsets are gone from the log; each gap is logged with its range
     #[arg(long)]
     accept_gap: bool,
+    /// Go on with topics that have got more partitions
+    #[arg(long)]
+    accept_partitions: bool,
+    /// Go on with topics that were deleted and created anew: each is read from its beginning, what it says is newer
+    #[arg(long)]
+    accept_recreated: bool,
     /// No progress on the terminal
     #[arg(long, short)]
     quiet: bool,
@@ -34,7 +41,14 @@ pub struct Args {
 impl Args {
     /// One pipeline, to the end of what is there.
     pub fn until_end(file: PathBuf) -> Self {
-        Args { files: vec![file], until_end: true, accept_gap: false, quiet: false }
+        Args {
+            files: vec![file],
+            until_end: true,
+            accept_gap: false,
+            accept_partitions: false,
+            accept_recreated: false,
+            quiet: false,
+        }
     }
 }
 
@@ -69,8 +83,9 @@ pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> 
     block_on(async {
         let shutdown = CancellationToken::new();
         runner::listen(shutdown.clone());
-        let options =
-            RunOptions { until_end: args.until_end, accept_gap: args.accept_gap, ..options(context, shutdown) };
+        let (gap, partitions, recreated) = (args.accept_gap, args.accept_partitions, args.accept_recreated);
+        let accepted = Accepted { gap, partitions, recreated };
+        let options = RunOptions { until_end: args.until_end, accepted, ..options(context, shutdown) };
         runner::run_all(pipelines, options, args.quiet).await
     })
 }
@@ -79,7 +94,7 @@ pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> 
 pub(super) fn options(context: &Context, shutdown: CancellationToken) -> RunOptions {
     let data_dir = context.settings.data_dir.clone();
     let stores = Arc::new(stores(context));
-    RunOptions { data_dir, stores, until_end: false, accept_gap: false, shutdown }
+    RunOptions { data_dir, stores, until_end: false, accepted: Accepted::default(), shutdown }
 }
 
 /// The stores that this process may open.

@@ -28,6 +28,8 @@ pub struct Pipeline {
     pub batch: BatchLimits,
     /// Where rejects go, and when there are too many.
     pub parking: Parking,
+    /// The store of what must outlive a run: the raw store, else that of the rejects. May hold a password.
+    pub state: Arc<str>,
     /// How long a stop may take before lanes are dropped.
     pub shutdown: Duration,
     /// The source and the stages with what flows out of each, in order.
@@ -157,12 +159,14 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     let source = source?;
     let (_, steps) = instantiate(&source, &stages, registry, problems);
     let store = steps.last().and_then(|step| step.flow.store.clone());
-    let parking = parking.in_store(store.unwrap_or_else(|| format!("{}-parking", name.value)));
+    let parking = parking.in_store(store.clone().unwrap_or_else(|| format!("{}-parking", name.value)));
+    let state = store.unwrap_or_else(|| parking.store.clone()).into();
     Some(Pipeline {
         name: name.value.as_str().into(),
         lanes,
         batch,
         parking,
+        state,
         shutdown,
         steps,
         secrets: Secrets::default(),

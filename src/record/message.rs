@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Epoch;
+
 /// One message of a log. Keys and values are slices of one buffer per batch; cloning copies no bytes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
     /// Topic name.
     pub topic: Arc<str>,
+    /// Which life of the topic.
+    pub epoch: Epoch,
     /// Partition of the topic.
     pub partition: i32,
     /// Offset in the partition.

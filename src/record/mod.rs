@@ -6,6 +6,7 @@
 
 mod batch;
 mod decimal;
+mod epoch;
 mod json;
 mod message;
 mod position;
@@ -16,6 +17,7 @@ mod value;
 
 pub use batch::{Batch, Reject};
 pub use decimal::Decimal;
+pub use epoch::Epoch;
 pub use json::write_json_text;
 pub use message::Message;
 pub use position::{Order, Position, SourcePosition, supersedes};
@@ -64,7 +66,7 @@ pub struct Record {
     pub before: Option<Row>,
     /// Where the change came from: decides which of two versions of a row is newer.
     pub position: Position,
-    /// Guards the write into a target: a lower version never replaces a higher one. The Kafka offset + 1 straight from
+    /// Guards the write into a target: a lower version never replaces a higher one. [`Epoch::version`] straight from
     /// the log, the raw store's snapshot version for documents.
     pub version: u64,
     /// When the source committed the change, if it said so.

@@ -1,17 +1,24 @@
 //! Where a record came from, and which of two versions of one row is the newer: [`supersedes`].
 //!
-//! Rules, in this order: the same topic and partition → the higher offset wins; source positions of the same source
-//! incarnation are compared; else the one that arrived later wins. Never by time: clocks repeat, jump and disagree.
+//! Rules, in this order: of two incarnations of one topic the later wins; the same topic and partition → the higher offset
+//! wins; source positions of the same source incarnation are compared; between partitions that came into being at different
+//! times the younger wins; else the one that arrived later wins. Never by time: clocks repeat, jump and disagree.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use super::Epoch;
 
 /// A record's place in the log and, where the connector says it, in the source database's own log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Topic name.
     pub topic: Arc<str>,
+    /// Which life of the topic.
+    #[serde(default)]
+    pub epoch: Epoch,
     /// Partition.
     pub partition: i32,
     /// Offset in the partition.
@@ -88,6 +95,13 @@ pub enum SourcePosition {
     },
 }
 
+impl Position {
+    /// Whether both are in one partition of one life of a topic.
+    pub fn is_beside(&self, other: &Position) -> bool {
+        self.partition == other.partition && self.epoch == other.epoch && self.topic == other.topic
+    }
+}
+
 /// How a new position relates to the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -101,49 +115,59 @@ pub enum Order {
 
 /// Whether a record at `new` replaces a row that was stored from `old`.
 pub fn supersedes(old: &Position, new: &Position) -> Order {
-    use std::cmp::Ordering;
-    if old.partition == new.partition && old.topic == new.topic {
-        return match new.offset.cmp(&old.offset) {
-            Ordering::Greater => Order::Newer,
-            Ordering::Equal => Order::Same,
-            Ordering::Less => Order::Stale,
-        };
+    let same_topic = old.topic == new.topic;
+    if same_topic {
+        let life = |p: &Position| p.epoch.incarnation;
+        let place = |p: &Position| (life(p), p.offset);
+        if life(old) != life(new) || old.partition == new.partition {
+            return match place(new).cmp(&place(old)) {
+                Ordering::Greater => Order::Newer,
+                Ordering::Equal => Order::Same,
+                Ordering::Less => Order::Stale,
+            };
+        }
     }
-    // Equal source positions apply: several changes of one row may share one (a re-delivered one changes nothing).
-    if is_older(&new.source, &old.source) { Order::Stale } else { Order::Newer }
+    match compare_sources(&new.source, &old.source) {
+        Some(Ordering::Less) => Order::Stale,
+        // Equal source positions apply: several changes of one row may share one (a re-delivered one changes nothing).
+        Some(_) => Order::Newer,
+        // A key that moved to a partition made later never goes back.
+        None if same_topic && new.epoch.growth < old.epoch.growth => Order::Stale,
+        None => Order::Newer,
+    }
 }
 
-/// Whether `a` certainly lies before `b` in the same source's log.
-fn is_older(a: &SourcePosition, b: &SourcePosition) -> bool {
+/// How `a` and `b` lie in the same source's log; `None` where they cannot be compared.
+fn compare_sources(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
     use SourcePosition::{MongoDb, MySql, Oracle, Postgres, SqlServer};
     match (*a, *b) {
         (
             Postgres { incarnation: ai, commit_lsn: ac, lsn: al },
             Postgres { incarnation: bi, commit_lsn: bc, lsn: bl },
-        ) => ai == bi && older_with_commit((ac, al), (bc, bl)),
+        ) => (ai == bi).then(|| with_commit((ac, al), (bc, bl))),
         (
             Oracle { incarnation: ai, commit_scn: ac, scn: al, ssn: an },
             Oracle { incarnation: bi, commit_scn: bc, scn: bl, ssn: bn },
-        ) => ai == bi && older_with_commit((ac, (al, an)), (bc, (bl, bn))),
+        ) => (ai == bi).then(|| with_commit((ac, (al, an)), (bc, (bl, bn)))),
         (
             SqlServer { incarnation: ai, commit_lsn: ac, change_lsn: al, serial: an },
             SqlServer { incarnation: bi, commit_lsn: bc, change_lsn: bl, serial: bn },
-        ) => ai == bi && (ac, al, an) < (bc, bl, bn),
+        ) => (ai == bi).then(|| (ac, al, an).cmp(&(bc, bl, bn))),
         (MongoDb { incarnation: ai, secs: at, ord: an }, MongoDb { incarnation: bi, secs: bt, ord: bn }) => {
-            ai == bi && (at, an) < (bt, bn)
+            (ai == bi).then(|| (at, an).cmp(&(bt, bn)))
         }
-        (MySql { .. }, MySql { .. }) => older_in_binlog(a, b),
-        _ => false,
+        (MySql { .. }, MySql { .. }) => in_binlog(a, b),
+        _ => None,
     }
 }
 
 /// Commit first, then the change. Where one commit is not known the changes alone decide: two transactions that change
 /// one row hold its lock one after the other, so that for one row the changes' own order is the order of the commits.
-fn older_with_commit<T: PartialOrd>((ac, al): (u64, T), (bc, bl): (u64, T)) -> bool {
-    if ac == 0 || bc == 0 { al < bl } else { (ac, al) < (bc, bl) }
+fn with_commit<T: Ord>((ac, al): (u64, T), (bc, bl): (u64, T)) -> Ordering {
+    if ac == 0 || bc == 0 { al.cmp(&bl) } else { (ac, al).cmp(&(bc, bl)) }
 }
 
-fn older_in_binlog(a: &SourcePosition, b: &SourcePosition) -> bool {
+fn in_binlog(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
     let (
         &SourcePosition::MySql {
             incarnation: ai,
@@ -165,16 +189,16 @@ fn older_in_binlog(a: &SourcePosition, b: &SourcePosition) -> bool {
         },
     ) = (a, b)
     else {
-        return false;
+        return None;
     };
     if ai != bi {
-        return false;
+        return None;
     }
     if ao != 0 && ao == bo && an != bn {
-        return an < bn;
+        return Some(an.cmp(&bn));
     }
     // Files and bytes mean something on one server only; a snapshot names none and belongs to the one it is read from.
-    (asrv == bsrv || asrv == 0 || bsrv == 0) && (af, ap, ar) < (bf, bp, br)
+    (asrv == bsrv || asrv == 0 || bsrv == 0).then(|| (af, ap, ar).cmp(&(bf, bp, br)))
 }
 
 #[cfg(test)]
@@ -182,7 +206,7 @@ mod tests {
     use super::*;
 
     fn at(topic: &str, partition: i32, offset: i64, source: SourcePosition) -> Position {
-        Position { topic: topic.into(), partition, offset, source }
+        Position { topic: topic.into(), epoch: Epoch::default(), partition, offset, source }
     }
 
     fn pg(commit_lsn: u64, lsn: u64) -> SourcePosition {
@@ -251,6 +275,37 @@ mod tests {
         for (i, (old, new, expected)) in table.into_iter().enumerate() {
             assert_eq!(supersedes(&at("t", 0, 5, old), &at("t", 1, 1, new)), expected, "line {i}");
         }
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_newer_whatever_its_offsets_and_its_source_say() {
+        let in_life = |incarnation, growth, position| Position { epoch: Epoch { incarnation, growth }, ..position };
+        let (old, new) = (at("t", 0, 500, pg(900, 900)), in_life(1, 0, at("t", 0, 0, pg(5, 5))));
+        assert_eq!(supersedes(&old, &new), Order::Newer);
+        assert_eq!(supersedes(&new, &old), Order::Stale);
+        // In another partition, too; and a growth of the earlier life counts for nothing.
+        assert_eq!(supersedes(&in_life(0, 7, at("t", 3, 9, pg(9, 9))), &new), Order::Newer);
+        assert_eq!(
+            supersedes(&in_life(1, 0, at("t", 0, 4, pg(9, 9))), &in_life(1, 0, at("t", 0, 4, pg(9, 9)))),
+            Order::Same
+        );
+        // Another topic's lives are not this one's.
+        assert_eq!(supersedes(&in_life(1, 0, at("t", 0, 4, pg(9, 9))), &at("u", 0, 1, pg(10, 10))), Order::Newer);
+    }
+
+    #[test]
+    fn keys_move_to_partitions_that_were_made_later_and_never_back() {
+        use SourcePosition::Unknown;
+        let grown = |growth, partition, offset, source| Position {
+            epoch: Epoch { incarnation: 0, growth },
+            ..at("t", partition, offset, source)
+        };
+        assert_eq!(supersedes(&grown(0, 0, 900, Unknown), &grown(1, 3, 0, Unknown)), Order::Newer);
+        assert_eq!(supersedes(&grown(1, 3, 0, Unknown), &grown(0, 0, 900, Unknown)), Order::Stale);
+        // The source knows better, where it says something.
+        assert_eq!(supersedes(&grown(1, 3, 0, pg(5, 5)), &grown(0, 0, 900, pg(6, 6))), Order::Newer);
+        // One partition stays in the order of its offsets.
+        assert_eq!(supersedes(&grown(0, 0, 60, Unknown), &grown(1, 0, 50, Unknown)), Order::Stale);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Parking {
     fn entry(&self, messages: &[Message], stage: &str, reject: &Reject) -> Option<Parked> {
         let message = messages.get(reject.origin as usize)?.clone();
         Some(Parked {
-            id: format!("{}:{}:{}:{}", message.topic, message.partition, message.offset, stage),
+            id: format!("{}:{}:{}:{stage}", message.epoch.name(&message.topic), message.partition, message.offset),
             pipeline: self.pipeline.clone(),
             stage: stage.to_string(),
             code: reject.code.to_string(),

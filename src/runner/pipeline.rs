@@ -14,7 +14,7 @@ use super::progress::PipelineProgress;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::record::Batch;
-use crate::stage::LaneContext;
+use crate::stage::{Accepted, LaneContext};
 use crate::stores::Stores;
 
 /// What all pipelines of a run share.
@@ -26,8 +26,8 @@ pub struct RunOptions {
     pub stores: Arc<Stores>,
     /// End with the recording, or with what is in the topics at start.
     pub until_end: bool,
-    /// Go on where offsets are gone from the log.
-    pub accept_gap: bool,
+    /// What a person has accepted about the log.
+    pub accepted: Accepted,
     /// Cancelled by SIGTERM or Ctrl-C.
     pub shutdown: CancellationToken,
 }
@@ -94,9 +94,10 @@ pub(super) fn lane_context(
         batch: pipeline.batch,
         data_dir: options.data_dir.clone(),
         stores: options.stores.clone(),
+        state: pipeline.state.clone(),
         shutdown,
         until_end: options.until_end,
-        accept_gap: options.accept_gap,
+        accepted: options.accepted,
     }
 }
 

@@ -10,7 +10,7 @@ use super::parking::Parking;
 use super::pipeline::{RunOptions, build_lane, lane_context};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
-use crate::record::{Batch, Message};
+use crate::record::{Batch, Epoch, Message};
 use crate::stores::Parked;
 
 /// What became of the parked messages.
@@ -55,6 +55,6 @@ pub async fn retry(pipeline: &Pipeline, options: &RunOptions, ids: Option<&[Stri
     }
 }
 
-fn place(message: &Message) -> (&str, i32, i64) {
-    (&message.topic, message.partition, message.offset)
+fn place(message: &Message) -> (&str, Epoch, i32, i64) {
+    (&message.topic, message.epoch, message.partition, message.offset)
 }

@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section, Spanned};
-use crate::record::{Batch, Message};
+use crate::record::{Batch, Epoch, Message};
 use crate::stage::{LaneContext, Source};
 
 /// A line longer than this is not a recorded message.
@@ -228,6 +228,7 @@ impl Lines {
         let topic = intern(&mut self.topics, &line.topic);
         Ok(Message {
             topic,
+            epoch: Epoch::default(),
             partition: line.partition,
             offset: line.offset,
             timestamp_ms: line.ts,
@@ -301,7 +302,8 @@ mod tests {
             stores: Arc::new(Stores::new(dir)),
             shutdown: Default::default(),
             until_end: true,
-            accept_gap: false,
+            state: "state".into(),
+            accepted: Default::default(),
         }
     }
 

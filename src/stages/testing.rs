@@ -1,7 +1,7 @@
 //! What the unit tests of stages share: a small bank's flow, stages from YAML, records.
 
 use crate::pipeline::{Field, Flow, Problem, Section, TableFlow, parse};
-use crate::record::{Op, Position, Record, Row, SourcePosition};
+use crate::record::{Epoch, Op, Position, Record, Row, SourcePosition};
 use crate::stage::{Stage, StageFactory};
 
 /// A table's flow from `name: kind` pairs; the first is the key.
@@ -50,7 +50,13 @@ pub fn record(table: &str, row: Row) -> Record {
         key: Row::of(key),
         row: Some(row),
         before: None,
-        position: Position { topic: "t".into(), partition: 0, offset: 0, source: SourcePosition::Unknown },
+        position: Position {
+            topic: "t".into(),
+            epoch: Epoch::default(),
+            partition: 0,
+            offset: 0,
+            source: SourcePosition::Unknown,
+        },
         version: 1,
         changed_at: None,
         origin: 0,

@@ -55,7 +55,7 @@ pub fn values_of(identity: &Identity, schema: &TableSchema) -> Result<Vec<Value>
 /// The key of a row in a table without one: where the row came from.
 pub fn instance_key(position: &Position) -> Row {
     Row::of([
-        ("topic", Value::text(position.topic.to_string())),
+        ("topic", Value::text(position.epoch.name(&position.topic).into_owned())),
         ("partition", Value::Int(i64::from(position.partition))),
         ("offset", Value::Int(position.offset)),
     ])

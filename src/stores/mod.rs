@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
-use crate::record::{Message, Record, Reject, Row, Value};
+use crate::record::{Epoch, Message, Record, Reject, Row, Value};
 
 /// Every store of this process, opened once per name.
 pub struct Stores {
@@ -174,6 +174,15 @@ pub trait RawStore: Send + Sync {
     /// The last applied offset of every topic and partition, committed together with the rows.
     async fn positions(&self) -> Result<Vec<(String, i32, i64)>>;
 
+    /// Facts whose names begin with `prefix`, by name: what components remember beyond a run.
+    async fn facts(&self, prefix: &str) -> Result<BTreeMap<String, String>>;
+
+    /// Remembers facts, whatever was known before.
+    async fn remember(&self, facts: &[(String, String)]) -> Result<()>;
+
+    /// Remembers a fact if what is known is still `expected`; false when somebody else was faster.
+    async fn replace_fact(&self, name: &str, expected: Option<&str>, value: &str) -> Result<bool>;
+
     /// Keeps messages aside, durably. The same id again replaces the earlier entry.
     async fn park(&self, parked: &[Parked]) -> Result<()>;
 
@@ -202,6 +211,22 @@ pub trait Snapshot: Send {
 
     /// Live rows in key order after `after`, at most `limit`.
     async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>>;
+}
+
+/// Of positions by [`Epoch::name`], those of each topic's present life, by the topic's own name.
+fn newest_positions(positions: Vec<(String, i32, i64)>) -> Vec<(String, i32, i64)> {
+    let mut newest: BTreeMap<(&str, i32), (Epoch, i64)> = BTreeMap::new();
+    let mut lives: BTreeMap<&str, u16> = BTreeMap::new();
+    for (name, partition, offset) in &positions {
+        let (topic, epoch) = Epoch::of_name(name);
+        let life = lives.entry(topic).or_default();
+        *life = epoch.incarnation.max(*life);
+        let place = newest.entry((topic, *partition)).or_default();
+        *place = (epoch, *offset).max(*place);
+    }
+    let lives_on = |topic: &str, epoch: Epoch| lives.get(topic) == Some(&epoch.incarnation);
+    let present = newest.into_iter().filter(|((topic, _), (epoch, _))| lives_on(topic, *epoch));
+    present.map(|((topic, partition), (_, offset))| (topic.to_string(), partition, offset)).collect()
 }
 
 /// A store that any lane may use.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater::cdc::{
     AvroSchema, Config, Control, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Fault, Format, Known,
 };
-use headwater::record::{Message, Op, Row, SourcePosition, Timestamp, Value};
+use headwater::record::{Epoch, Message, Op, Row, SourcePosition, Timestamp, Value};
 
 use crate::exact_json::Json;
 
@@ -280,6 +280,7 @@ fn message(case: &Json) -> Message {
     };
     Message {
         topic: if case["topic"].is_absent() { "server.schema.table".into() } else { case["topic"].text().into() },
+        epoch: Epoch::default(),
         partition: 0,
         offset: 7,
         timestamp_ms: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::pipeline::{BatchLimits, Section, parse};
-use headwater::stage::{LaneContext, Source};
+use headwater::stage::{Accepted, LaneContext, Source};
 use headwater::stores::Stores;
 use headwater::{Error, sources};
 use rdkafka::ClientConfig;
@@ -79,7 +79,8 @@ fn lane(accept_gap: bool) -> LaneContext {
         stores: Arc::new(Stores::new(std::env::temp_dir())),
         shutdown: Default::default(),
         until_end: true,
-        accept_gap,
+        state: "state".into(),
+        accepted: Accepted { gap: accept_gap, ..Accepted::default() },
     }
 }
 

@@ -20,3 +20,4 @@ mod replay;
 mod runner;
 mod sinks;
 mod stores;
+mod topics;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater::pipeline::{Field, Flow, Section, TableFlow, parse};
-use headwater::record::{Batch, Op, Position, Record, Row, SourcePosition, Value};
+use headwater::record::{Batch, Epoch, Op, Position, Record, Row, SourcePosition, Value};
 use headwater::stage::{LaneContext, Stage, StageFactory};
 use headwater::stores::Stores;
 use proptest::prelude::*;
@@ -114,6 +114,7 @@ impl Change {
             before: None,
             position: Position {
                 topic: TABLES[self.table].into(),
+                epoch: Epoch::default(),
                 partition: self.partition() as i32,
                 offset,
                 source: SourcePosition::Unknown,
@@ -350,7 +351,8 @@ impl<'a> Machine<'a> {
             stores: self.stores.clone(),
             shutdown: Default::default(),
             until_end: true,
-            accept_gap: false,
+            state: "state".into(),
+            accepted: Default::default(),
         };
         let mut raw = planned(headwater::stages::raw::make, &yaml_text(self.bank), self.flow(None));
         raw.open(&context).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater::pipeline::{Flow, Problem, Section, load_text};
-use headwater::record::{Batch, Message, Reject};
+use headwater::record::{Batch, Epoch, Message, Reject};
 use headwater::runner::{Outcome, RunOptions, run_all};
 use headwater::stage::{LaneContext, Registry, Source, Stage};
 use headwater::stores::Stores;
@@ -65,6 +65,7 @@ impl Source for Log {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let message = |offset: usize| Message {
             topic: "t".into(),
+            epoch: Epoch::default(),
             partition: 0,
             offset: offset as i64,
             timestamp_ms: None,
@@ -128,7 +129,8 @@ async fn run(name: &str, more: &str, shutdown: CancellationToken) -> (Outcome, t
         format!("name: {name}\nsource:\n  log: {{ world: {name} }}\nstages:\n  - ledger: {{ world: {name} }}\n{more}");
     let pipeline = load_text(name, &yaml, &registry(), &|_: &str| None).unwrap();
     let stores = Arc::new(Stores::new(dir.path()));
-    let options = RunOptions { data_dir: dir.path().into(), stores, until_end: true, accept_gap: false, shutdown };
+    let options =
+        RunOptions { data_dir: dir.path().into(), stores, until_end: true, accepted: Default::default(), shutdown };
     let outcome = run_all(vec![pipeline], options, true).await.remove(0).outcome;
     (outcome, dir)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater::record::{Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
+use headwater::record::{Epoch, Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
 use headwater::stores::{Index, Parked, SharedStore, Snapshot, Stores};
 
 /// A store that can be opened again.
@@ -85,7 +85,13 @@ conformance! {
 }
 
 fn at(partition: i32, offset: i64) -> Position {
-    Position { topic: "bank.public.account".into(), partition, offset, source: SourcePosition::Unknown }
+    Position {
+        topic: "bank.public.account".into(),
+        epoch: Epoch::default(),
+        partition,
+        offset,
+        source: SourcePosition::Unknown,
+    }
 }
 
 fn pg(partition: i32, offset: i64, lsn: u64) -> Position {
@@ -540,6 +546,7 @@ async fn parking_is_idempotent(engine: &Engine) {
         parked_at_ms: 5,
         message: Message {
             topic: "t".into(),
+            epoch: Epoch::default(),
             partition: 0,
             offset,
             timestamp_ms: Some(7),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::AvroSchema;
 use crate::cdc::{Config, Control, Decoder, Event, Fault, Known};
-use crate::record::{Message, Op, SourcePosition, Value};
+use crate::record::{Epoch, Message, Op, SourcePosition, Value};
 
 const KEY: &str =
     r#"{"type":"record","name":"Key","namespace":"bank.public.t","fields":[{"name":"id","type":"long"}]}"#;
@@ -83,6 +83,7 @@ fn decode(value: Bytes) -> Result<Event, Fault> {
     let key = framed(1, &[long(7)]);
     let message = Message {
         topic: "bank.public.t".into(),
+        epoch: Epoch::default(),
         partition: 0,
         offset: 1,
         timestamp_ms: None,

@@ -1,29 +1,37 @@
 //! What happens when partitions come and go: every assignment is checked against the log before reading starts.
 //!
 //! Invariants: partitions are assigned exactly once per callback, each at an explicit offset; a committed offset that
-//! lies outside of the log is a failure with the missing range, unless the gap was accepted.
+//! lies outside of the log is a failure with the missing range, unless the gap was accepted; a partition that begins a new
+//! life, or came into being later, is read from its beginning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
 
+use super::memory::{Anchor, Life, Memory};
 use super::options::Start;
 use super::reader::Reader;
+use super::topics::grown;
 use crate::error::{Error, Result};
+use crate::record::{Epoch, Message};
 
-const BROKER_WAIT: Duration = Duration::from_secs(20);
+/// How long an answer may take.
+pub const BROKER_WAIT: Duration = Duration::from_secs(20);
 
 /// The consumer's context: it assigns, and it remembers what librdkafka tells in callbacks.
 pub struct Assignment {
     start: Start,
     accept_gap: bool,
+    memory: Memory,
+    runtime: Handle,
     // Touched in callbacks and once per batch, by the lane's own thread: never contended.
     state: Mutex<State>,
 }
@@ -34,11 +42,14 @@ struct State {
     assigned_once: bool,
     failure: Option<Error>,
     client_error: Option<String>,
+    /// Whether a partition is in another life than its first.
+    later_lives: bool,
 }
 
 /// A partition that this lane reads.
 #[derive(Clone, Copy)]
 struct Partition {
+    epoch: Epoch,
     start: i64,
     /// End of the log when it was assigned.
     end_at_start: i64,
@@ -47,9 +58,21 @@ struct Partition {
 }
 
 impl Assignment {
-    /// A context without partitions.
-    pub fn new(start: Start, accept_gap: bool) -> Self {
-        Assignment { start, accept_gap, state: Mutex::default() }
+    /// A context without partitions. To be made and used inside of the runtime.
+    pub fn new(start: Start, accept_gap: bool, memory: Memory) -> Self {
+        Assignment { start, accept_gap, memory, runtime: Handle::current(), state: Mutex::default() }
+    }
+
+    /// Writes into each message which life of its topic it comes from.
+    pub fn mark(&self, messages: &mut [Message]) {
+        let state = self.state();
+        if !state.later_lives {
+            return;
+        }
+        for message in messages {
+            let place = (message.topic.to_string(), message.partition);
+            message.epoch = state.partitions.get(&place).map_or(message.epoch, |known| known.epoch);
+        }
     }
 
     /// Why the last assignment could not be made.
@@ -90,6 +113,7 @@ impl Assignment {
         let broker =
             |e: KafkaError| Error::Unavailable(format!("kafka: cannot look up the offsets of new partitions: {e}"));
         let committed = consumer.committed_offsets(partitions.clone(), BROKER_WAIT).map_err(broker)?;
+        let remembered = self.recall(consumer, partitions)?;
         let mut list = TopicPartitionList::new();
         for element in committed.elements() {
             let (topic, partition) = (element.topic(), element.partition());
@@ -98,9 +122,12 @@ impl Assignment {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
             };
-            let start = self.start_offset(topic, partition, committed, (low, high))?;
+            let Some((life, anchors)) = remembered.get(topic) else { continue };
+            let start = self.start_offset(topic, partition, committed, (low, high), life, anchors.get(&partition))?;
             list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(broker)?;
-            let known = Partition { start, end_at_start: high, end: high };
+            let epoch = life.epoch(partition);
+            let known = Partition { epoch, start, end_at_start: high, end: high };
+            self.state().later_lives |= epoch != Epoch::default();
             self.state().partitions.insert((topic.to_string(), partition), known);
         }
         consumer.incremental_assign(&list).map_err(broker)?;
@@ -108,11 +135,44 @@ impl Assignment {
         Ok(())
     }
 
+    /// What is remembered of the topics of `partitions`. Callbacks of the client library are not async.
+    fn recall(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<FxHashMap<String, (Life, FxHashMap<i32, Anchor>)>> {
+        let mut remembered = FxHashMap::default();
+        for element in partitions.elements() {
+            let topic = element.topic();
+            if !remembered.contains_key(topic) {
+                let life = self.runtime.block_on(self.memory.life(topic, element.partition() + 1))?;
+                remembered.insert(topic.to_string(), (life, self.runtime.block_on(self.memory.anchors(topic))?));
+            }
+            if let Some((life, _)) = remembered.get(topic).filter(|(life, _)| element.partition() >= life.partitions) {
+                let partitions = partitions_of(consumer, topic)?;
+                return Err(Error::Broken(grown(topic, life, partitions)));
+            }
+        }
+        Ok(remembered)
+    }
+
     /// Where to read from, or what is missing.
-    fn start_offset(&self, topic: &str, partition: i32, committed: Option<i64>, log: (i64, i64)) -> Result<i64> {
-        let (low, high) = log;
-        let Some(committed) = committed else {
-            return Ok(if self.start == Start::Latest { high } else { low });
+    fn start_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        committed: Option<i64>,
+        (low, high): (i64, i64),
+        life: &Life,
+        anchor: Option<&Anchor>,
+    ) -> Result<i64> {
+        if anchor.is_some_and(|anchor| anchor.incarnation < life.incarnation) {
+            return Ok(low);
+        }
+        // The broker forgets the offsets of a group that was away for long.
+        let Some(committed) = committed.or(anchor.map(|anchor| anchor.offset + 1)) else {
+            let is_new = life.incarnation > 0 || !life.began_with(partition);
+            return Ok(if self.start == Start::Latest && !is_new { high } else { low });
         };
         if (low..=high).contains(&committed) {
             return Ok(committed);
@@ -122,7 +182,7 @@ impl Assignment {
             format!("{place}: offsets {committed} to {} are gone from the log and were never read", low - 1)
         } else {
             format!(
-                "{place}: the committed offset {committed} lies behind the end of the log ({high}): the topic was created anew"
+                "{place}: the committed offset {committed} lies behind the end of the log ({high}): the log was cut, or the topic created anew"
             )
         };
         if !self.accept_gap {
@@ -133,6 +193,20 @@ impl Assignment {
         tracing::warn!(topic, partition, from = committed, to = low, "gap accepted: {what}");
         Ok(low)
     }
+}
+
+/// How many partitions a topic has now.
+pub fn partitions_of(consumer: &BaseConsumer<Assignment>, topic: &str) -> Result<i32> {
+    let failed = |why: String| Error::Unavailable(format!("no answer about topic {topic}: {why}"));
+    let metadata = consumer.fetch_metadata(Some(topic), BROKER_WAIT).map_err(|e| {
+        let refused = consumer.context().last_client_error();
+        failed(refused.map_or_else(|| e.to_string(), |reason| format!("{e}: {reason}")))
+    })?;
+    if let Some(error) = metadata.topics().iter().find_map(|t| t.error()) {
+        return Err(failed(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)).to_string()));
+    }
+    let count = metadata.topics().iter().map(|t| t.partitions().len()).sum::<usize>();
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 impl ClientContext for Assignment {

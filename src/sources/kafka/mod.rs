@@ -15,34 +15,45 @@
 //! Invariants
 //! - offsets are committed only for what [`Source::commit`] was called for: nothing is committed automatically;
 //! - a committed offset that the broker no longer has stops the pipeline with the missing range; it never jumps;
+//! - a topic that was deleted and created anew, or got more partitions, stops the pipeline until that is accepted;
 //! - the rebalance callback runs only inside [`Source::next`], when the lane has no batch in flight.
 //!
 //! Deliberately absent: a poll thread of its own. A lane that is busy for longer than `max.poll.interval.ms` loses its
 //! partitions, its commit is refused, and the lane is rebuilt from the committed offsets; writes are idempotent.
 
 mod assignment;
+mod memory;
 mod options;
 mod reader;
+mod topics;
+mod witness;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section};
-use crate::record::Batch;
-use crate::stage::{LaneContext, Source};
+use crate::record::{Batch, Message};
+use crate::stage::{Accepted, LaneContext, Source};
 
 use assignment::Assignment;
+use memory::{Anchor, Memory};
 use options::Options;
 use reader::Reader;
 
 /// How long `next` waits for a first message before it says “nothing at the moment”.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often it is remembered how far a partition was read.
+const ANCHOR_EVERY: Duration = Duration::from_secs(10);
+/// How often a running pipeline makes sure that its topics are the same.
+const EXAMINE_EVERY: Duration = Duration::from_secs(30);
 
 /// The component.
 pub struct KafkaSource {
@@ -50,11 +61,28 @@ pub struct KafkaSource {
     lane: Option<LaneContext>,
     consumer: Option<BaseConsumer<Assignment>>,
     reader: Reader,
+    memory: Option<Memory>,
+    examined: Instant,
+    anchored: Instant,
+    /// Partitions of which this lane has remembered a message.
+    known: FxHashSet<(String, i32)>,
+    /// To be remembered with the next commit.
+    anchors: Vec<(String, i32, Anchor)>,
 }
 
 /// Makes the source from its section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Source> {
-    Box::new(KafkaSource { options: Options::read(section), lane: None, consumer: None, reader: Reader::default() })
+    Box::new(KafkaSource {
+        options: Options::read(section),
+        lane: None,
+        consumer: None,
+        reader: Reader::default(),
+        memory: None,
+        examined: Instant::now(),
+        anchored: Instant::now(),
+        known: FxHashSet::default(),
+        anchors: Vec::new(),
+    })
 }
 
 #[async_trait]
@@ -65,37 +93,58 @@ impl Source for KafkaSource {
 
     async fn open(&mut self, lane: &LaneContext) -> Result<()> {
         let config = self.options.client_config(lane);
-        let context = Assignment::new(self.options.start, lane.accept_gap);
+        let store = lane.stores.get(&lane.state).await.map_err(|e| e.at("state store"))?;
+        let memory = Memory::new(store, self.options.group_of(lane));
+        let context = Assignment::new(self.options.start, lane.accepted.gap, memory.clone());
         let consumer: BaseConsumer<Assignment> = config
             .create_with_context(context)
             .map_err(|e| Error::Config(format!("kafka settings are refused by librdkafka: {e}")))?;
-        tokio::task::block_in_place(|| self.options.check_topics(&consumer))?;
+        self.memory = Some(memory);
+        self.consumer = Some(consumer);
+        self.lane = Some(lane.clone());
+        self.examine(lane.accepted).await?;
+        let Some(consumer) = &self.consumer else { return Ok(()) };
         let topics: Vec<&str> = self.options.topics.iter().map(|t| t.value.as_str()).collect();
         consumer.subscribe(&topics).map_err(|e| self.unavailable("cannot subscribe", &e))?;
         self.reader = Reader::new(lane.batch.records, lane.batch.bytes, lane.batch.linger);
-        self.consumer = Some(consumer);
-        self.lane = Some(lane.clone());
         Ok(())
     }
 
     async fn next(&mut self) -> Result<Option<Batch>> {
-        let (Some(lane), Some(consumer)) = (&self.lane, &self.consumer) else { return Ok(None) };
+        let Some(lane) = &self.lane else { return Ok(None) };
         if lane.shutdown.is_cancelled() {
             return Ok(None);
         }
+        // One lane of each process looks for all.
+        if lane.lane == 0 && self.examined.elapsed() > EXAMINE_EVERY {
+            self.examine(Accepted::default()).await?;
+        }
+        let (Some(lane), Some(consumer)) = (&self.lane, &self.consumer) else { return Ok(None) };
         let messages = tokio::task::block_in_place(|| self.reader.read(consumer, IDLE));
         if let Some(lost) = consumer.context().take_failure() {
             return Err(lost);
         }
-        let messages = messages.map_err(|e| self.read_error(&e))?;
+        let mut messages = match messages {
+            Ok(messages) => messages,
+            Err(error) => {
+                let error = self.read_error(&error);
+                // A topic that was created anew is the better reason for offsets that are gone.
+                if matches!(error, Error::Broken(_)) {
+                    self.examine(Accepted::default()).await?;
+                }
+                return Err(error);
+            }
+        };
+        consumer.context().mark(&mut messages);
         if messages.is_empty() && lane.until_end && consumer.context().is_at_end(&self.reader) {
             return Ok(None);
         }
+        self.note_anchors(&messages);
         Ok(Some(Batch::from_messages(messages)))
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let Some(consumer) = &self.consumer else { return Ok(()) };
+        let (Some(consumer), Some(memory)) = (&self.consumer, &self.memory) else { return Ok(()) };
         let mut offsets = TopicPartitionList::new();
         for ((topic, partition), next) in self.reader.uncommitted() {
             offsets.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(|e| {
@@ -109,8 +158,14 @@ impl Source for KafkaSource {
             Ok(()) => self.reader.committed(),
             // The offsets stay with us and go with the next commit; if the partition is taken away before, its new
             // owner reads the batch again, which changes nothing.
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress)) => {}
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress)) => return Ok(()),
             Err(e) => return Err(self.unavailable("offsets were not accepted; the partitions may have moved", &e)),
+        }
+        // Behind the commit: a partition whose anchor is of an earlier life is read from its beginning once more.
+        if !self.anchors.is_empty() {
+            memory.anchor(&self.anchors).await?;
+            self.known.extend(self.anchors.drain(..).map(|(topic, partition, _)| (topic, partition)));
+            self.anchored = Instant::now();
         }
         Ok(())
     }
@@ -127,6 +182,30 @@ impl Source for KafkaSource {
 }
 
 impl KafkaSource {
+    /// Makes sure that the topics are there, and those that were read before.
+    async fn examine(&mut self, accepted: Accepted) -> Result<()> {
+        let (Some(lane), Some(consumer), Some(memory)) = (&self.lane, &self.consumer, &self.memory) else {
+            return Ok(());
+        };
+        let topics = tokio::task::block_in_place(|| self.options.check_topics(consumer))?;
+        let config = self.options.client_config(lane);
+        for (topic, partitions) in topics {
+            topics::examine(&topic, partitions, memory, consumer, &config, accepted).await?;
+        }
+        self.examined = Instant::now();
+        Ok(())
+    }
+
+    /// Keeps the last message of each partition in mind, now and then: it is remembered once its effect is durable.
+    fn note_anchors(&mut self, messages: &[Message]) {
+        let seen = |(topic, partition): &(Arc<str>, i32)| self.known.contains(&(topic.to_string(), *partition));
+        if self.anchored.elapsed() < ANCHOR_EVERY && self.reader.uncommitted().all(|(place, _)| seen(place)) {
+            return;
+        }
+        let last: FxHashMap<_, _> = messages.iter().map(|m| ((&m.topic, m.partition), m)).collect();
+        self.anchors = last.into_values().map(|m| (m.topic.to_string(), m.partition, Anchor::of(m))).collect();
+    }
+
     fn unavailable(&self, what: &str, error: &KafkaError) -> Error {
         Error::Unavailable(format!("kafka at {}: {what}: {error}", self.options.brokers.value))
     }

@@ -1,13 +1,10 @@
 //! The `kafka` section: what users may set, what is ours, and the client configuration that follows.
 
-use std::time::Duration;
-
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::BaseConsumer;
 
-use super::assignment::Assignment;
-use crate::error::{Error, Result};
+use super::assignment::{Assignment, partitions_of};
+use crate::error::Result;
 use crate::pipeline::{Section, Spanned};
 use crate::stage::LaneContext;
 
@@ -74,6 +71,11 @@ impl Options {
         Options { brokers, topics, group, instance, start, settings }
     }
 
+    /// The consumer group.
+    pub fn group_of(&self, lane: &LaneContext) -> String {
+        self.group.as_ref().map_or_else(|| format!("headwater-{}", lane.pipeline), |g| g.value.clone())
+    }
+
     /// The client's configuration: ours last, so that nothing overrides it.
     pub fn client_config(&self, lane: &LaneContext) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -90,7 +92,7 @@ impl Options {
         for (name, value) in &self.settings {
             config.set(name, value);
         }
-        let group = self.group.as_ref().map_or_else(|| format!("headwater-{}", lane.pipeline), |g| g.value.clone());
+        let group = self.group_of(lane);
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", format!("{}-{}", instance.value, lane.lane));
         }
@@ -108,20 +110,14 @@ impl Options {
         config
     }
 
-    /// Fails early, and in words, when brokers or topics are not there: librdkafka would wait in silence.
-    pub fn check_topics(&self, consumer: &BaseConsumer<Assignment>) -> Result<()> {
+    /// Fails early, and in words, when brokers or topics are not there: librdkafka would wait in silence. Gives the number
+    /// of each topic's partitions.
+    pub fn check_topics(&self, consumer: &BaseConsumer<Assignment>) -> Result<Vec<(String, i32)>> {
         let place = format!("kafka at {}", self.brokers.value);
-        for topic in &self.topics {
-            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|e| {
-                let refused = consumer.context().last_client_error();
-                let why = refused.map_or_else(|| e.to_string(), |reason| format!("{e}: {reason}"));
-                Error::Unavailable(format!("{place}: no answer about topic {}: {why}", topic.value))
-            })?;
-            if let Some(error) = metadata.topics().iter().find_map(|t| t.error()) {
-                let code = KafkaError::MetadataFetch(RDKafkaErrorCode::from(error));
-                return Err(Error::Unavailable(format!("{place}: topic {}: {code}", topic.value)));
-            }
-        }
-        Ok(())
+        let count = |topic: &Spanned<String>| {
+            let partitions = partitions_of(consumer, &topic.value).map_err(|e| e.at(&place))?;
+            Ok((topic.value.clone(), partitions))
+        };
+        self.topics.iter().map(count).collect()
     }
 }

@@ -95,7 +95,7 @@ impl Reader {
             headers.iter().map(|h| (Arc::from(h.key), h.value.map(Bytes::copy_from_slice))).collect()
         });
         let timestamp_ms = message.timestamp().to_millis();
-        let message = Message { topic, partition, offset, timestamp_ms, key: None, value: None, headers };
+        let message = Message { topic, partition, offset, timestamp_ms, headers, ..Message::default() };
         self.pending.push(Pending { message, key, value });
     }
 

@@ -25,7 +25,8 @@ fn lane(dir: &Path) -> LaneContext {
         stores: Arc::new(Stores::new(dir)),
         shutdown: tokio_util::sync::CancellationToken::new(),
         until_end: true,
-        accept_gap: false,
+        state: "state".into(),
+        accepted: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::pipeline::TableFlow;
-use crate::record::{Position, SourcePosition, Value};
+use crate::record::{Epoch, Position, SourcePosition, Value};
 use crate::stages::testing::{plan_behind, table};
 use crate::stores::Stores;
 
@@ -67,7 +67,8 @@ impl Bank {
             stores: stores.clone(),
             shutdown: Default::default(),
             until_end: true,
-            accept_gap: false,
+            state: "state".into(),
+            accepted: Default::default(),
             batch: Default::default(),
         };
         stage.open(&lane).await.unwrap();
@@ -104,7 +105,13 @@ impl Bank {
     fn record(&mut self, (table, id, row): &Change) -> Record {
         self.offset += 1;
         let topic = Arc::from(*table);
-        let position = Position { topic, partition: 0, offset: self.offset, source: SourcePosition::Unknown };
+        let position = Position {
+            topic,
+            epoch: Epoch::default(),
+            partition: 0,
+            offset: self.offset,
+            source: SourcePosition::Unknown,
+        };
         let op = if row.is_some() { Op::Update } else { Op::Delete };
         let key = Row::of([("id", Value::Int(*id))]);
         let origin = self.offset as u32;

@@ -17,9 +17,9 @@ use super::rows;
 use super::state::{State, write_position};
 use crate::error::{Error, Result};
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
-use crate::stores::Applied;
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{digest, key_row};
+use crate::stores::{Applied, newest_positions};
 
 /// Lost races in a row before the lane backs off.
 const ATTEMPTS: u32 = 20;
@@ -177,7 +177,7 @@ impl MongoStore {
             let tables = catalog::tables(&self.server, std::slice::from_ref(&record.table)).await?;
             let Some(table) = tables.get(&record.table) else { continue };
             self.note_truncate(table, at).await?;
-            let place = rawdoc! { "at.t": &*at.topic, "at.p": at.partition, "at.o": at.offset };
+            let place = rawdoc! { "at.t": &*at.epoch.name(&at.topic), "at.p": at.partition, "at.o": at.offset };
             let filter = rawdoc! { "$or": [{ "dead": false }, place] };
             let command = rawdoc! { "find": &*table.collection, "filter": filter, "sort": { "_id": 1 } };
             let found = self.server.find(command, None).await?;
@@ -217,7 +217,7 @@ impl MongoStore {
 
     async fn note(&self, positions: Vec<Position>) -> Result<()> {
         let statements = positions.iter().map(|position| {
-            let id = rawdoc! { "topic": &*position.topic, "partition": position.partition };
+            let id = rawdoc! { "topic": &*position.epoch.name(&position.topic), "partition": position.partition };
             rawdoc! { "q": { "_id": id }, "u": { "$max": { "offset": position.offset } }, "upsert": true }
         });
         self.server.update(POSITIONS, statements.collect()).await.map(|_| ())
@@ -231,7 +231,8 @@ impl MongoStore {
             let (topic, partition) = (id.get_str("topic").ok()?.to_string(), id.get_i32("partition").ok()?);
             Some((topic, partition, document.get_i64("offset").ok()?))
         };
-        found.iter().map(|document| read(document).ok_or_else(|| catalog::broken("a position does not read"))).collect()
+        let read = |document| read(document).ok_or_else(|| catalog::broken("a position does not read"));
+        Ok(newest_positions(found.iter().map(read).collect::<Result<Vec<_>>>()?))
     }
 
     /// How many rows of a table are not tombstones.
@@ -270,7 +271,7 @@ fn collect(records: Vec<Record>, outcomes: Vec<Outcome>, applied: &mut Applied) 
 fn last_positions(records: &[Record]) -> Vec<Position> {
     let mut last: Vec<Position> = Vec::new();
     for position in records.iter().map(|record| &record.position) {
-        match last.iter_mut().find(|p| p.partition == position.partition && p.topic == position.topic) {
+        match last.iter_mut().find(|p| p.is_beside(position)) {
             Some(noted) => noted.offset = noted.offset.max(position.offset),
             None => last.push(position.clone()),
         }

@@ -14,6 +14,7 @@
 
 mod apply;
 mod catalog;
+mod facts;
 mod fold;
 mod parking;
 mod rows;
@@ -21,6 +22,7 @@ mod server;
 mod snapshot;
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -101,6 +103,18 @@ impl RawStore for MongoStore {
 
     async fn positions(&self) -> Result<Vec<(String, i32, i64)>> {
         self.read_positions().await
+    }
+
+    async fn facts(&self, prefix: &str) -> Result<BTreeMap<String, String>> {
+        facts::facts(&self.server, prefix).await
+    }
+
+    async fn remember(&self, facts: &[(String, String)]) -> Result<()> {
+        facts::remember(&self.server, facts).await
+    }
+
+    async fn replace_fact(&self, name: &str, expected: Option<&str>, value: &str) -> Result<bool> {
+        facts::replace(&self.server, name, expected, value).await
     }
 
     async fn park(&self, parked: &[Parked]) -> Result<()> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::catalog::broken;
 use super::server::{Server, integer};
 use crate::error::Result;
-use crate::record::Message;
+use crate::record::{Epoch, Message};
 use crate::stores::Parked;
 
 const PARKED: &str = "headwater_parked";
@@ -101,7 +101,7 @@ fn write(entry: &Parked) -> RawDocumentBuf {
         "reason": &*entry.reason,
         "table": entry.table.as_deref().map_or(RawBson::Null, |table| RawBson::String(table.into())),
         "parked_at_ms": entry.parked_at_ms,
-        "topic": &*message.topic,
+        "topic": &*message.epoch.name(&message.topic),
         "partition": message.partition,
         "offset": message.offset,
         "timestamp_ms": message.timestamp_ms.map_or(RawBson::Null, RawBson::Int64),
@@ -121,8 +121,10 @@ fn read(document: &RawDocument) -> Option<Parked> {
         let header = header.ok()?.as_document()?;
         Some((Arc::from(header.get_str("name").ok()?), bytes(header, "value")))
     });
+    let (topic, epoch) = Epoch::of_name(document.get_str("topic").ok()?);
     let message = Message {
-        topic: document.get_str("topic").ok()?.into(),
+        topic: topic.into(),
+        epoch,
         partition: document.get_i32("partition").ok()?,
         offset: document.get_i64("offset").ok()?,
         timestamp_ms: document.get_i64("timestamp_ms").ok(),

@@ -14,7 +14,7 @@ use super::catalog::{Shapes, Table, broken};
 use super::rows;
 use super::server::integer;
 use crate::error::Result;
-use crate::record::{Position, Row, SourcePosition, Value};
+use crate::record::{Epoch, Position, Row, SourcePosition, Value};
 use crate::stores::codec;
 use crate::stores::identity::Identity;
 use crate::stores::merge::{Digest, indexed_value};
@@ -147,7 +147,8 @@ fn append(document: &mut RawDocumentBuf, name: &str, value: RawBson) {
 
 /// A position as a document.
 pub fn write_position(position: &Position) -> RawDocumentBuf {
-    let mut document = rawdoc! { "t": &*position.topic, "p": position.partition, "o": position.offset };
+    let mut document =
+        rawdoc! { "t": &*position.epoch.name(&position.topic), "p": position.partition, "o": position.offset };
     if position.source != SourcePosition::Unknown {
         document.append(cstr!("s"), serde_json::to_string(&position.source).unwrap_or_default());
     }
@@ -159,8 +160,10 @@ fn read_position(document: &RawDocument) -> Option<Position> {
         Ok(text) => serde_json::from_str(text).ok()?,
         Err(_) => SourcePosition::Unknown,
     };
+    let (topic, epoch) = Epoch::of_name(document.get_str("t").ok()?);
     Some(Position {
-        topic: document.get_str("t").ok()?.into(),
+        topic: topic.into(),
+        epoch,
         partition: document.get_i32("p").ok()?,
         offset: document.get_i64("o").ok()?,
         source,

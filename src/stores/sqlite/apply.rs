@@ -299,8 +299,7 @@ impl Batch<'_> {
     }
 
     fn note(&mut self, position: &Position) {
-        let same = |p: &&mut Position| p.partition == position.partition && p.topic == position.topic;
-        match self.positions.iter_mut().find(same) {
+        match self.positions.iter_mut().find(|p| p.is_beside(position)) {
             Some(noted) => noted.offset = noted.offset.max(position.offset),
             None => self.positions.push(position.clone()),
         }
@@ -308,7 +307,7 @@ impl Batch<'_> {
 
     fn note_positions(&mut self) -> Result<()> {
         for position in std::mem::take(&mut self.positions) {
-            let topic = self.catalog.topic_id(self.conn, &position.topic)?;
+            let topic = self.catalog.topic_id(self.conn, &position.topic, position.epoch)?;
             let text = "INSERT INTO headwater_positions (topic, partition, \"offset\") VALUES (?1, ?2, ?3) \
                         ON CONFLICT DO UPDATE SET \"offset\" = excluded.\"offset\" WHERE excluded.\"offset\" > \"offset\"";
             let mut statement = self.conn.prepare_cached(text).map_err(sql)?;
@@ -334,7 +333,7 @@ fn bind_position(
     first: usize,
     position: &Position,
 ) -> Result<()> {
-    bind(first, &catalog.topic_id(conn, &position.topic)?)?;
+    bind(first, &catalog.topic_id(conn, &position.topic, position.epoch)?)?;
     bind(first + 1, &position.partition)?;
     bind(first + 2, &position.offset)?;
     bind(first + 3, &source_text(&position.source))
@@ -347,10 +346,11 @@ pub(super) fn read_position(
     row: &rusqlite::Row<'_>,
     first: usize,
 ) -> Result<Position> {
-    let topic = catalog.topic_name(conn, row.get(first).map_err(sql)?)?;
+    let (topic, epoch) = catalog.topic(conn, row.get(first).map_err(sql)?)?;
     let source = row.get_ref(first + 3).map_err(sql)?.as_str_or_null().map_err(broken)?;
     Ok(Position {
         topic,
+        epoch,
         partition: row.get(first + 1).map_err(sql)?,
         offset: row.get(first + 2).map_err(sql)?,
         source: source_from_text(source)?,

@@ -116,7 +116,7 @@ impl Batch<'_> {
     fn take_one(&mut self, table: &Table, record: &Record) -> Result<bool> {
         let Some(before) = &record.before else { return Ok(false) };
         let (digest, at) = (digest(before), &record.position);
-        let topic = self.catalog.topic_id(self.conn, &at.topic)?;
+        let topic = self.catalog.topic_id(self.conn, &at.topic, at.epoch)?;
         let taken = format!(
             "SELECT key FROM {} WHERE digest = ?1 AND deleted = 1 AND topic = ?2 AND partition = ?3 AND \"offset\" = ?4",
             table.sql_name

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::file::{broken, quoted, sql};
 use crate::error::Result;
-use crate::record::{Position, SourcePosition, TableSchema};
+use crate::record::{Epoch, Position, SourcePosition, TableSchema};
 
 /// A row's key columns and columns, as one version of the source table had them.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ pub struct Catalog {
     shape_ids: FxHashMap<(Arc<TableSchema>, Arc<TableSchema>), i64>,
     last_shapes: FxHashMap<i64, (Arc<TableSchema>, Arc<TableSchema>, i64)>,
     shapes: FxHashMap<i64, Arc<Shape>>,
-    topics: FxHashMap<Arc<str>, i64>,
-    topic_names: FxHashMap<i64, Arc<str>>,
+    topics: FxHashMap<(Arc<str>, Epoch), i64>,
+    topic_names: FxHashMap<i64, (Arc<str>, Epoch)>,
 }
 
 impl Catalog {
@@ -131,29 +131,32 @@ impl Catalog {
         Ok(shape)
     }
 
-    /// The id of a topic.
-    pub fn topic_id(&mut self, conn: &Connection, name: &Arc<str>) -> Result<i64> {
-        if let Some(id) = self.topics.get(name) {
+    /// The id of a topic in one of its lives.
+    pub fn topic_id(&mut self, conn: &Connection, topic: &Arc<str>, epoch: Epoch) -> Result<i64> {
+        let known = (topic.clone(), epoch);
+        if let Some(id) = self.topics.get(&known) {
             return Ok(*id);
         }
-        conn.execute("INSERT OR IGNORE INTO headwater_topics (name) VALUES (?1)", [&**name]).map_err(sql)?;
+        let name = epoch.name(topic);
+        conn.execute("INSERT OR IGNORE INTO headwater_topics (name) VALUES (?1)", [&name]).map_err(sql)?;
         let id =
-            conn.query_row("SELECT id FROM headwater_topics WHERE name = ?1", [&**name], |r| r.get(0)).map_err(sql)?;
-        self.topics.insert(name.clone(), id);
-        self.topic_names.insert(id, name.clone());
+            conn.query_row("SELECT id FROM headwater_topics WHERE name = ?1", [&name], |r| r.get(0)).map_err(sql)?;
+        self.topic_names.insert(id, known.clone());
+        self.topics.insert(known, id);
         Ok(id)
     }
 
-    /// The topic with this id.
-    pub fn topic_name(&mut self, conn: &Connection, id: i64) -> Result<Arc<str>> {
-        if let Some(name) = self.topic_names.get(&id) {
-            return Ok(name.clone());
+    /// The topic and life with this id.
+    pub fn topic(&mut self, conn: &Connection, id: i64) -> Result<(Arc<str>, Epoch)> {
+        if let Some(known) = self.topic_names.get(&id) {
+            return Ok(known.clone());
         }
         let name: String =
             conn.query_row("SELECT name FROM headwater_topics WHERE id = ?1", [id], |r| r.get(0)).map_err(sql)?;
-        let name: Arc<str> = name.into();
-        self.topic_names.insert(id, name.clone());
-        Ok(name)
+        let (topic, epoch) = Epoch::of_name(&name);
+        let known: (Arc<str>, Epoch) = (topic.into(), epoch);
+        self.topic_names.insert(id, known.clone());
+        Ok(known)
     }
 }
 

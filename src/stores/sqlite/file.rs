@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use crate::error::{Error, Result};
 
 /// Layout of the file. A newer one is refused, an older one would be migrated here.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const META: &str = "
 CREATE TABLE IF NOT EXISTS headwater_meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS headwater_topics (id INTEGER PRIMARY KEY, name TEXT N
 CREATE TABLE IF NOT EXISTS headwater_positions (
     topic INTEGER NOT NULL, partition INTEGER NOT NULL, \"offset\" INTEGER NOT NULL, PRIMARY KEY (topic, partition))
     STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS headwater_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS headwater_parked (
     id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, stage TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL,
     \"table\" TEXT, parked_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,

@@ -12,11 +12,13 @@
 mod apply;
 mod bulk;
 mod catalog;
+mod facts;
 mod file;
 mod index;
 mod parking;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -129,6 +131,21 @@ impl RawStore for SqliteStore {
 
     async fn positions(&self) -> Result<Vec<(String, i32, i64)>> {
         self.read(Reader::positions).await
+    }
+
+    async fn facts(&self, prefix: &str) -> Result<BTreeMap<String, String>> {
+        let prefix = prefix.to_string();
+        self.read(move |reader| facts::facts(reader.conn(), &prefix)).await
+    }
+
+    async fn remember(&self, facts: &[(String, String)]) -> Result<()> {
+        let facts = facts.to_vec();
+        self.write(move |writer| facts::remember(&mut writer.conn, &facts)).await
+    }
+
+    async fn replace_fact(&self, name: &str, expected: Option<&str>, value: &str) -> Result<bool> {
+        let (name, expected, value) = (name.to_string(), expected.map(str::to_string), value.to_string());
+        self.write(move |writer| facts::replace(&writer.conn, &name, expected.as_deref(), &value)).await
     }
 
     async fn park(&self, parked: &[Parked]) -> Result<()> {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::file::{broken, sql};
 use crate::error::Result;
-use crate::record::Message;
+use crate::record::{Epoch, Message};
 use crate::stores::Parked;
 
 /// Keeps messages aside as one durable commit.
@@ -29,7 +29,7 @@ pub fn park(conn: &mut Connection, parked: &[Parked]) -> Result<()> {
                     entry.reason,
                     entry.table,
                     entry.parked_at_ms,
-                    &*message.topic,
+                    message.epoch.name(&message.topic),
                     message.partition,
                     message.offset,
                     message.timestamp_ms,
@@ -72,8 +72,11 @@ pub fn unpark(conn: &mut Connection, ids: &[String]) -> Result<u64> {
 
 fn read(row: &rusqlite::Row<'_>) -> Result<Parked> {
     let bytes = |i| row.get::<_, Option<Vec<u8>>>(i).map(|b| b.map(Into::into)).map_err(sql);
+    let name: String = row.get(7).map_err(sql)?;
+    let (topic, epoch) = Epoch::of_name(&name);
     let message = Message {
-        topic: row.get::<_, String>(7).map_err(sql)?.into(),
+        topic: topic.into(),
+        epoch,
         partition: row.get(8).map_err(sql)?,
         offset: row.get(9).map_err(sql)?,
         timestamp_ms: row.get(10).map_err(sql)?,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::record::{Row, Value};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::key_row;
-use crate::stores::{StoredRow, codec};
+use crate::stores::{StoredRow, codec, newest_positions};
 
 /// A connection that reads.
 pub struct Reader {
@@ -141,7 +141,7 @@ impl Reader {
                     ORDER BY name, partition";
         let mut statement = self.conn.prepare_cached(text).map_err(sql)?;
         let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(sql)?;
-        rows.collect::<Result<_, _>>().map_err(sql)
+        rows.collect::<Result<_, _>>().map(newest_positions).map_err(sql)
     }
 
     /// The connection, for what needs no view.

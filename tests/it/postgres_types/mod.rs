@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use columns::COLUMNS;
 use headwater::cdc::{Config, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event};
-use headwater::record::{Message, Op, Order, Position, Record, Value, supersedes};
+use headwater::record::{Epoch, Message, Op, Order, Position, Record, Value, supersedes};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
@@ -171,6 +171,7 @@ fn fold(brokers: &str, topic: &str, mut decoder: Decoder) -> State {
         let read = read.unwrap();
         let message = Message {
             topic: read.topic().into(),
+            epoch: Epoch::default(),
             partition: read.partition(),
             offset: read.offset(),
             timestamp_ms: None,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use headwater::pipeline::{BatchLimits, Node, NodeKind, Section, Span, Spanned};
-use headwater::record::{Batch, Message, Op, Position, Record, Reject, Row, SourcePosition, Timestamp, Value};
+use headwater::record::{Batch, Epoch, Message, Op, Position, Record, Reject, Row, SourcePosition, Timestamp, Value};
 use headwater::stage::{LaneContext, Stage, StageFactory};
 use headwater::stores::Stores;
 use mongodb::bson::{Document, doc};
@@ -56,7 +56,8 @@ fn lane(folder: &Path) -> LaneContext {
         stores: Arc::new(Stores::new(folder)),
         shutdown: Default::default(),
         until_end: false,
-        accept_gap: false,
+        state: "state".into(),
+        accepted: Default::default(),
     }
 }
 
@@ -73,7 +74,13 @@ pub fn record(op: Op, key: Row, row: Option<Row>, version: u64) -> Record {
         key,
         row,
         before: None,
-        position: Position { topic: "t".into(), partition: 0, offset: 0, source: SourcePosition::Unknown },
+        position: Position {
+            topic: "t".into(),
+            epoch: Epoch::default(),
+            partition: 0,
+            offset: 0,
+            source: SourcePosition::Unknown,
+        },
         version,
         changed_at: Some(Timestamp::from_millis(1_700_000_000_000)),
         origin: 0,
@@ -100,6 +107,7 @@ pub fn delete(id: i64, version: u64) -> Record {
 pub fn batch(records: Vec<Record>) -> Batch {
     let message = Message {
         topic: "t".into(),
+        epoch: Epoch::default(),
         partition: 0,
         offset: 0,
         timestamp_ms: None,
