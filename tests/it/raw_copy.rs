@@ -1,0 +1,63 @@
+//! A pipeline that copies one topic into a raw store, for tests that compare the copy with the database it came from.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater::pipeline::load_text;
+use headwater::record::Row;
+use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::stores::{StoredRow, Stores};
+use tokio_util::sync::CancellationToken;
+
+pub struct RawCopy {
+    dir: tempfile::TempDir,
+    yaml: String,
+}
+
+impl RawCopy {
+    /// `debezium` is the stage's section. Two lanes: partitions are read side by side, in no order.
+    pub fn of(name: &str, brokers: &str, topic: &str, debezium: &str) -> Self {
+        let name = name.to_lowercase().replace(['_', '.'], "-");
+        let yaml = format!(
+            "name: {name}\nlanes: 2\nsource: {{ kafka: {{ brokers: \"{brokers}\", topics: [\"{topic}\"] }} }}\nstages:\n  \
+             - debezium: {debezium}\n  - raw: copy\n"
+        );
+        RawCopy { dir: tempfile::tempdir().unwrap(), yaml }
+    }
+
+    /// Reads what is in the topic; gives what the store has.
+    pub async fn rows(&self, table: &str) -> Vec<StoredRow> {
+        let pipeline = load_text("it", &self.yaml, &headwater::builtin(), &|_: &str| None);
+        let pipeline = pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems));
+        let stores = Arc::new(Stores::new(self.dir.path()));
+        let options = RunOptions {
+            data_dir: self.dir.path().into(),
+            stores: stores.clone(),
+            until_end: true,
+            accepted: Default::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let ended = run_all(vec![pipeline], options, true).await.remove(0);
+        assert!(matches!(ended.outcome, Outcome::Done), "{:?}", ended.outcome);
+        let store = stores.get("copy").await.unwrap();
+        let parked = store.parked(None, None, 10).await.unwrap();
+        let reasons: Vec<_> = parked.iter().map(|p| (&p.id, &p.code, &p.reason)).collect();
+        assert!(reasons.is_empty(), "{reasons:?}");
+        store.snapshot().await.unwrap().scan(table, None, usize::MAX).await.unwrap()
+    }
+
+    /// Reads until the row `key` is there: whatever the database wrote before it is on its way or has arrived.
+    pub async fn rows_up_to(&self, table: &str, key: &Row) -> Vec<StoredRow> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let rows = self.rows(table).await;
+            if rows.iter().any(|stored| stored.key.to_json() == key.to_json()) {
+                // Its partition may be ahead of others.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                return self.rows(table).await;
+            }
+            assert!(Instant::now() < deadline, "row {} does not arrive", key.to_json());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
