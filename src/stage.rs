@@ -42,7 +42,7 @@ pub struct LaneContext {
     pub accepted: Accepted,
 }
 
-/// Changes of the log that stop a pipeline until a person has looked at them; for one run.
+/// Changes of the log and of tables that stop a pipeline until a person has looked at them; for one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// Offsets are gone from the log (`--accept-gap`).
@@ -51,6 +51,8 @@ pub struct Accepted {
     pub partitions: bool,
     /// Topics were deleted and created anew (`--accept-recreated`).
     pub recreated: bool,
+    /// Columns of a table that pauses at changes are others (`--accept-schema`).
+    pub schema: bool,
 }
 
 /// Where records come from. One instance per lane.

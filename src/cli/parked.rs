@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -106,7 +107,7 @@ async fn work(what: &What, pipeline: Option<Pipeline>, context: &Context) -> Res
         What::Retry { ids, .. } => {
             let pipeline = pipeline.ok_or_else(|| Error::Config("retry needs a pipeline file".into()))?;
             let ids = Some(ids.as_slice()).filter(|ids| !ids.is_empty());
-            let retried = runner::retry(&pipeline, &options(context, CancellationToken::new()), ids).await?;
+            let retried = runner::retry(&Arc::new(pipeline), &options(context, CancellationToken::new()), ids).await?;
             let summary = format!("{} applied, {} rejected again", retried.applied, retried.rejected);
             let result = json!({ "applied": retried.applied, "rejected": retried.rejected });
             Ok(Outcome { text: format!("{summary}\n"), summary, result, error: None })

@@ -33,6 +33,9 @@ pub struct Args {
     /// Go on with topics that were deleted and created anew: each is read from its beginning, what it says is newer
     #[arg(long)]
     accept_recreated: bool,
+    /// Go on with tables of `on_schema_change: pause` whose columns have changed
+    #[arg(long)]
+    accept_schema: bool,
     /// No progress on the terminal
     #[arg(long, short)]
     quiet: bool,
@@ -47,6 +50,7 @@ impl Args {
             accept_gap: false,
             accept_partitions: false,
             accept_recreated: false,
+            accept_schema: false,
             quiet: false,
         }
     }
@@ -83,8 +87,12 @@ pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> 
     block_on(async {
         let shutdown = CancellationToken::new();
         runner::listen(shutdown.clone());
-        let (gap, partitions, recreated) = (args.accept_gap, args.accept_partitions, args.accept_recreated);
-        let accepted = Accepted { gap, partitions, recreated };
+        let accepted = Accepted {
+            gap: args.accept_gap,
+            partitions: args.accept_partitions,
+            recreated: args.accept_recreated,
+            schema: args.accept_schema,
+        };
         let options = RunOptions { until_end: args.until_end, accepted, ..options(context, shutdown) };
         runner::run_all(pipelines, options, args.quiet).await
     })

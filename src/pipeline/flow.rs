@@ -21,6 +21,36 @@ pub struct Flow {
     pub stored: BTreeMap<String, TableFlow>,
     /// Secondary indexes that later stages ask of the raw store: (table, column).
     pub indexes: Vec<(String, String)>,
+    /// What to do when the columns of a table change.
+    pub on_schema_change: OnSchemaChange,
+}
+
+/// What to do when the columns of a table change while the pipeline runs: by table, and for all others.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OnSchemaChange {
+    /// Tables that have a policy of their own.
+    pub tables: BTreeMap<String, SchemaPolicy>,
+    /// All others.
+    pub others: SchemaPolicy,
+}
+
+/// What to do when the columns of one table change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SchemaPolicy {
+    /// Nothing. Where nothing else was said: the shape of rows may be no table's.
+    #[default]
+    Ignore,
+    /// Go on; stop only where a column that the pipeline uses has gone or has become of another type.
+    Evolve,
+    /// Stop at every change, until a person has accepted it.
+    Pause,
+}
+
+impl OnSchemaChange {
+    /// The policy of `table`.
+    pub fn of(&self, table: &str) -> SchemaPolicy {
+        self.tables.get(table).copied().unwrap_or(self.others)
+    }
 }
 
 /// One table (or document stream) in a [`Flow`].

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::decode::{MAX_FILE_BYTES, decode};
 use super::variables::{Secrets, Variables, resolve};
-use super::{BatchLimits, Flow, Node, NodeKind, Parking, Problem, Section, Spanned, parse};
+use super::{BatchLimits, Field, Flow, Node, NodeKind, Parking, Problem, Section, Spanned, TableFlow, parse};
+use crate::record::{Column, TableSchema};
 use crate::stage::{Registry, Source, Stage};
 
 const MAX_LANES: u64 = 64;
@@ -34,6 +35,7 @@ pub struct Pipeline {
     pub shutdown: Duration,
     /// The source and the stages with what flows out of each, in order.
     pub steps: Vec<Step>,
+    file: Arc<str>,
     secrets: Secrets,
     source: Part,
     stages: Vec<Part>,
@@ -122,7 +124,7 @@ fn load_bytes(
     // What a component says of a value that could not be resolved is noise.
     problems.extend(found.into_iter().filter(|p| !unresolved.contains(&p.path)));
     match pipeline {
-        Some(pipeline) if problems.is_empty() => Ok(Pipeline { secrets, ..pipeline }),
+        Some(pipeline) if problems.is_empty() => Ok(Pipeline { secrets, file: file.into(), ..pipeline }),
         _ => Err(failure(text, tidy(problems, text, &secrets))),
     }
 }
@@ -157,7 +159,7 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     let shutdown = section.duration("shutdown").map_or(DEFAULT_SHUTDOWN, |d| d.value);
     problems.extend(section.finish());
     let source = source?;
-    let (_, steps) = instantiate(&source, &stages, registry, problems);
+    let (_, steps) = instantiate(&source, &stages, registry, None, problems);
     let store = steps.last().and_then(|step| step.flow.store.clone());
     let parking = parking.in_store(store.clone().unwrap_or_else(|| format!("{}-parking", name.value)));
     let state = store.unwrap_or_else(|| parking.store.clone()).into();
@@ -169,6 +171,7 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
         state,
         shutdown,
         steps,
+        file: "".into(),
         secrets: Secrets::default(),
         source,
         stages,
@@ -224,11 +227,13 @@ fn part(section: &mut Section<'_>, node: &Node) -> Option<Part> {
     }
 }
 
-/// Builds and plans every component. The components are there only if no problem was found.
+/// Builds and plans every component. The components are there only if no problem was found. `seen` is a table as records
+/// show it, whatever the first stage says of it.
 fn instantiate(
     source: &Part,
     stages: &[Part],
     registry: &Registry,
+    seen: Option<(&str, &TableSchema)>,
     problems: &mut Vec<Problem>,
 ) -> (Option<Components>, Vec<Step>) {
     let found_before = problems.len();
@@ -251,10 +256,26 @@ fn instantiate(
                 next
             }
         };
+        if let Some((table, columns)) = seen.filter(|_| index == 0) {
+            show(&mut flow, table, columns);
+        }
         steps.push(Step { id, flow: flow.clone() });
     }
     let sound = problems.len() == found_before;
     (first.filter(|_| sound).map(|first| (first, components)), steps)
+}
+
+/// Puts a table into the flow as records show it.
+fn show(flow: &mut Flow, table: &str, columns: &TableSchema) {
+    let known = flow.tables.entry(table.to_string()).or_default();
+    let field = |column: &Column| Field {
+        name: column.name.to_string(),
+        kind: column.kind.clone(),
+        origin: vec![format!("{table}.{}", column.name)],
+        tags: known.field(&column.name).map_or_else(Vec::new, |field| field.tags.clone()),
+    };
+    let fields = columns.columns.iter().map(field).collect();
+    *known = TableFlow { fields, open: false, key: std::mem::take(&mut known.key) };
 }
 
 /// Calls a component's factory; says whether its section was sound.
@@ -305,8 +326,25 @@ impl Pipeline {
     /// Fresh components, planned, for one lane.
     pub fn build(&self) -> Result<Components, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (components, _) = instantiate(&self.source, &self.stages, &self.registry, &mut problems);
+        let (components, _) = instantiate(&self.source, &self.stages, &self.registry, None, &mut problems);
         components.ok_or(problems)
+    }
+
+    /// What is wrong with the pipeline once `table` has the columns `now`, and was right with the columns `before`: the
+    /// file, and a place and a reason each.
+    pub fn check_again(&self, table: &str, before: &TableSchema, now: &TableSchema) -> Vec<String> {
+        let problems = |columns: &TableSchema| {
+            let mut problems = Vec::new();
+            instantiate(&self.source, &self.stages, &self.registry, Some((table, columns)), &mut problems);
+            problems
+        };
+        let was = problems(before);
+        let is_new = |p: &Problem| !was.iter().any(|w| w.code == p.code && w.span == p.span);
+        problems(now)
+            .iter()
+            .filter(|p| is_new(p))
+            .map(|p| format!("{}:{}", self.file, self.secrets.hide(&p.to_string())))
+            .collect()
     }
 
     /// `text` with every value that came from the environment or a file replaced by its reference.

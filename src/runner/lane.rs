@@ -5,6 +5,7 @@ use crate::record::{Batch, Reject};
 use crate::stage::{Source, Stage};
 
 use super::parking::Parking;
+use super::shapes::Shapes;
 
 /// The parts of one lane, opened.
 pub struct Lane {
@@ -12,6 +13,8 @@ pub struct Lane {
     pub source: Box<dyn Source>,
     /// What happens to them, with the ids that errors and parked messages name.
     pub stages: Vec<(String, Box<dyn Stage>)>,
+    /// Notices columns that change.
+    pub shapes: Shapes,
 }
 
 impl Lane {
@@ -27,12 +30,23 @@ impl Lane {
             if batch.messages.is_empty() {
                 continue;
             }
-            let (batch, rejects) = work_through(&mut self.stages, batch).await?;
+            let (batch, rejects) = self.through(batch).await?;
             parking.park(&batch.messages, &rejects).await?;
             self.source.commit().await?;
             committed(&batch, rejects.len());
         }
         Ok(())
+    }
+
+    /// Takes a batch through all stages; looks at the records as the first one, which makes them, gives them.
+    async fn through(&mut self, batch: Batch) -> Result<(Batch, Vec<(String, Reject)>)> {
+        let made = self.stages.len().min(1);
+        let (first, others) = self.stages.split_at_mut(made);
+        let (batch, mut rejects) = work_through(first, batch).await?;
+        self.shapes.observe(&batch.records).await?;
+        let (batch, more) = work_through(others, batch).await?;
+        rejects.extend(more);
+        Ok((batch, rejects))
     }
 }
 

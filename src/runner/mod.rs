@@ -17,6 +17,7 @@ mod pipeline;
 mod progress;
 mod report;
 mod retry;
+mod shapes;
 mod signals;
 
 pub use fleet::{Ended, run_all};

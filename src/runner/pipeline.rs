@@ -11,6 +11,7 @@ use super::backoff::Outage;
 use super::lane::Lane;
 use super::parking::Parking;
 use super::progress::PipelineProgress;
+use super::shapes::Shapes;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::record::Batch;
@@ -146,7 +147,7 @@ async fn keep_working(
 }
 
 async fn work_once(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     context: &LaneContext,
     parking: &Parking,
     progress: &PipelineProgress,
@@ -165,21 +166,22 @@ async fn work_once(
 }
 
 /// Sinks are opened first: when a target is away, the source is not joined, and Kafka gives its partitions to others.
-async fn open_lane(pipeline: &Pipeline, context: &LaneContext) -> Result<Lane> {
+async fn open_lane(pipeline: &Arc<Pipeline>, context: &LaneContext) -> Result<Lane> {
     let mut lane = build_lane(pipeline)?;
     for (id, stage) in &mut lane.stages {
         stage.open(context).await.map_err(|e| e.at(&*id))?;
     }
+    lane.shapes.open(context).await?;
     lane.source.open(context).await.map_err(|e| e.at("source"))?;
     Ok(lane)
 }
 
 /// The components of a lane, not opened yet.
-pub(super) fn build_lane(pipeline: &Pipeline) -> Result<Lane> {
+pub(super) fn build_lane(pipeline: &Arc<Pipeline>) -> Result<Lane> {
     let (source, stages) = pipeline.build().map_err(|problems| {
         Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
     })?;
-    Ok(Lane { source, stages })
+    Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()) })
 }
 
 /// Sleeps; false when the shutdown came first.

@@ -3,6 +3,8 @@
 //! Invariant: a message is forgotten only after its effect is durable. A late retry is harmless: every write carries the
 //! version of the message's own place in the log, and an older version never replaces a newer one.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::lane::work_through;
@@ -23,7 +25,7 @@ pub struct Retried {
 }
 
 /// Retries the parked messages of `pipeline`: those with one of `ids`, or all of them.
-pub async fn retry(pipeline: &Pipeline, options: &RunOptions, ids: Option<&[String]>) -> Result<Retried> {
+pub async fn retry(pipeline: &Arc<Pipeline>, options: &RunOptions, ids: Option<&[String]>) -> Result<Retried> {
     let store = options.stores.get(&pipeline.parking.store).await?;
     let parking = Parking::new(&pipeline.name, store.clone(), pipeline.parking.stop_above);
     let context = lane_context(pipeline, options, 0, CancellationToken::new());

@@ -20,6 +20,7 @@ mod postgres_types;
 mod raw_copy;
 mod replay;
 mod runner;
+mod schema_changes;
 mod sinks;
 mod stores;
 mod topics;

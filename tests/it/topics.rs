@@ -148,8 +148,8 @@ fn event(id: i64, value: Option<i64>) -> (String, String) {
     (format!("{{\"id\":{id}}}"), event)
 }
 
-const RECREATED: Accepted = Accepted { gap: false, partitions: false, recreated: true };
-const GROWN: Accepted = Accepted { gap: false, partitions: true, recreated: false };
+const RECREATED: Accepted = Accepted { gap: false, partitions: false, recreated: true, schema: false };
+const GROWN: Accepted = Accepted { gap: false, partitions: true, recreated: false, schema: false };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_created_anew_is_refused_until_accepted_and_then_newer() {
@@ -164,7 +164,10 @@ async fn a_topic_created_anew_is_refused_until_accepted_and_then_newer() {
     world.write(0..6, false);
     world.run_and_be_refused(Accepted::default(), ["created anew", "--accept-recreated"]).await;
     world
-        .run_and_be_refused(Accepted { gap: true, partitions: true, recreated: false }, ["created anew", "ends before"])
+        .run_and_be_refused(
+            Accepted { recreated: false, gap: true, partitions: true, schema: true },
+            ["created anew", "ends before"],
+        )
         .await;
     world.run_to_the_end(RECREATED).await;
     world.write(0..20, true);

@@ -8,9 +8,10 @@
 //!     before: false                # true: keep the row before the change wherever the source sends it
 //!     unavailable: __debezium_unavailable_value
 //!     signal_table: debezium_signal
+//!     on_schema_change: evolve     # or pause, ignore: when columns are added, dropped or retyped while events flow
 //!     registry: { url: "http://registry:8081", username: u, password: "${REGISTRY_PASSWORD}" }   # Avro, JSON
 //!     tables:                      # types for JSON without a schema, and for `check`
-//!       transaction: { key: [id], columns: { id: int64, amount: "decimal(18,2)", booked_at: timestamptz } }
+//!       transaction: { key: [id], on_schema_change: pause, columns: { id: int64, amount: "decimal(18,2)", booked_at: timestamptz } }
 //!       audit_log: { key: none }
 //! ```
 //!
@@ -29,7 +30,7 @@ use crate::cdc::{
     Base64, Config, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names, Unavailable,
 };
 use crate::error::Result;
-use crate::pipeline::{Field, Flow, Node, Problem, Section, Spanned, TableFlow};
+use crate::pipeline::{Field, Flow, Node, OnSchemaChange, Problem, SchemaPolicy, Section, Spanned, TableFlow};
 use crate::record::{Batch, KIND_NAMES, Reject};
 use crate::stage::Stage;
 use registry::Registry;
@@ -39,6 +40,7 @@ pub struct DebeziumStage {
     config: Config,
     decoder: Decoder,
     registry: Option<Registry>,
+    on_schema_change: OnSchemaChange,
 }
 
 /// Makes the stage from its section.
@@ -59,20 +61,45 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     let keep_before = section.flag("before", false);
     let unavailable = section.text("unavailable").map_or_else(Unavailable::default, |text| Unavailable::new(&text));
     let signal_table = section.text("signal_table").map(|name| name.value);
-    let tables = tables(section);
+    // Documents of MongoDB have fields of their own each.
+    let others = match format {
+        Format::Mongodb => section.choice("on_schema_change", &["ignore", "evolve", "pause"]),
+        _ => section.choice("on_schema_change", &["evolve", "pause", "ignore"]),
+    };
+    let (tables, policies) = tables(section, others);
+    let on_schema_change = OnSchemaChange { tables: policies, others: policy(others) };
     let registry = section.section("registry", Registry::read);
     let registry_id_bytes = registry.as_ref().map_or(0, |registry| registry.id_bytes);
     let config = Config { format, names, tables, decimals, unavailable, keep_before, registry_id_bytes, signal_table };
-    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry })
+    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry, on_schema_change })
 }
 
-fn tables(section: &mut Section<'_>) -> BTreeMap<String, Arc<DeclaredTable>> {
-    let mut tables = BTreeMap::new();
+/// The policy that a choice names.
+fn policy(choice: &str) -> SchemaPolicy {
+    match choice {
+        "pause" => SchemaPolicy::Pause,
+        "ignore" => SchemaPolicy::Ignore,
+        _ => SchemaPolicy::Evolve,
+    }
+}
+
+type Tables = (BTreeMap<String, Arc<DeclaredTable>>, BTreeMap<String, SchemaPolicy>);
+
+fn tables(section: &mut Section<'_>, others: &'static str) -> Tables {
+    let (mut tables, mut policies) = (BTreeMap::new(), BTreeMap::new());
     for (name, node) in section.entries("tables") {
-        let table = section.nested(node, |section| table(section, &name));
+        let table = section.nested(node, |section| {
+            // Absent, it is what all others have.
+            let choices: Vec<_> = [others]
+                .into_iter()
+                .chain(["evolve", "pause", "ignore"].into_iter().filter(|c| *c != others))
+                .collect();
+            policies.insert(name.value.clone(), policy(section.choice("on_schema_change", &choices)));
+            table(section, &name)
+        });
         tables.insert(name.value, Arc::new(table));
     }
-    tables
+    (tables, policies)
 }
 
 fn table(section: &mut Section<'_>, name: &str) -> DeclaredTable {
@@ -112,7 +139,8 @@ fn column(section: &mut Section<'_>, name: &str, node: &Node) -> Option<Declared
 #[async_trait]
 impl Stage for DebeziumStage {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
-        let mut flow = Flow { open: true, ..input };
+        let on_schema_change = self.on_schema_change.clone();
+        let mut flow = Flow { open: true, on_schema_change, ..input };
         for (name, table) in &self.config.tables {
             flow.tables.insert(name.clone(), table_flow(name, table));
         }
