@@ -91,11 +91,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::bson::Writer;
 use self::fold::{Fold, Ids};
 use self::server::Server;
 use self::settings::{Settings, check_collection};
 use self::target::Target;
-use self::values::Unfit;
+use self::values::{Style, Unfit};
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section};
 use crate::record::{Batch, Record};
@@ -164,6 +165,22 @@ impl MongoDb {
         }
         self.targets.get_mut(collection).ok_or_else(|| Error::Broken("mongodb: a collection got lost".into()))
     }
+}
+
+/// Folds records by key and writes each document's BSON, as a batch is before it is sent; tells how many bytes came out.
+/// For benches: everything else of this sink needs a server.
+#[doc(hidden)]
+pub fn encoded_bytes(records: &[Record]) -> usize {
+    let style = Style::default();
+    let mut ids = Ids::default();
+    records.iter().enumerate().for_each(|(index, record)| ids.add(index, record, style));
+    let mut bytes = Writer::default();
+    for entry in &Fold::new(&ids, records).entries {
+        if entry.write_document(&mut bytes, style).is_err() {
+            return 0;
+        }
+    }
+    bytes.len()
 }
 
 /// The records' indexes by table, in the order in which tables first occur.
