@@ -144,11 +144,11 @@ fn compare_sources(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
         (
             Postgres { incarnation: ai, commit_lsn: ac, lsn: al },
             Postgres { incarnation: bi, commit_lsn: bc, lsn: bl },
-        ) => (ai == bi).then(|| with_commit((ac, al), (bc, bl))),
+        ) => (ai == bi).then(|| with_commit((ac, al, 0), (bc, bl, 0))),
         (
             Oracle { incarnation: ai, commit_scn: ac, scn: al, ssn: an },
             Oracle { incarnation: bi, commit_scn: bc, scn: bl, ssn: bn },
-        ) => (ai == bi).then(|| with_commit((ac, (al, an)), (bc, (bl, bn)))),
+        ) => (ai == bi).then(|| with_commit((ac, al, an), (bc, bl, bn))),
         (
             SqlServer { incarnation: ai, commit_lsn: ac, change_lsn: al, serial: an },
             SqlServer { incarnation: bi, commit_lsn: bc, change_lsn: bl, serial: bn },
@@ -161,10 +161,16 @@ fn compare_sources(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
     }
 }
 
-/// Commit first, then the change. Where one commit is not known the changes alone decide: two transactions that change
-/// one row hold its lock one after the other, so that for one row the changes' own order is the order of the commits.
-fn with_commit<T: Ord>((ac, al): (u64, T), (bc, bl): (u64, T)) -> Ordering {
-    if ac == 0 || bc == 0 { al.cmp(&bl) } else { (ac, al).cmp(&(bc, bl)) }
+/// Commit first, then the change, then what tells changes of one place apart. A snapshot knows no commits, only its own
+/// place: whatever commits behind it is newer, even where it was written before. Else the changes alone decide: two
+/// transactions that change one row hold its lock one after the other, so that their changes lie as their commits do.
+fn with_commit(a: (u64, u64, u64), b: (u64, u64, u64)) -> Ordering {
+    match (a, b) {
+        ((0, snapshot, _), (commit @ 1.., ..)) if commit >= snapshot => Ordering::Less,
+        ((commit @ 1.., ..), (0, snapshot, _)) if commit >= snapshot => Ordering::Greater,
+        ((0, ..), _) | (_, (0, ..)) => (a.1, a.2).cmp(&(b.1, b.2)),
+        _ => a.cmp(&b),
+    }
 }
 
 fn in_binlog(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
@@ -248,6 +254,11 @@ mod tests {
             (pg(100, 110), pg(100, 110), Newer),
             (pg(100, 110), pg(0, 90), Stale),
             (pg(0, 90), pg(0, 95), Newer),
+            // Written before a snapshot, committed behind it.
+            (pg(0, 100), pg(105, 95), Newer),
+            (pg(105, 95), pg(0, 100), Stale),
+            // Written and committed before a second snapshot.
+            (pg(0, 200), pg(105, 110), Stale),
             // MySQL: numbers of one origin; else file, position, row, of one server.
             (my(1, (7, 10), 2, 500, 0), my(1, (7, 9), 3, 1, 0), Stale),
             (my(1, (7, 9), 3, 1, 0), my(2, (7, 10), 2, 500, 0), Newer),
@@ -263,7 +274,9 @@ mod tests {
             (ora(200, 150, 1), ora(190, 180, 1), Stale),
             (ora(190, 180, 1), ora(200, 150, 1), Newer),
             (ora(200, 150, 2), ora(200, 150, 1), Stale),
-            (ora(200, 150, 2), ora(0, 160, 0), Newer),
+            (ora(200, 150, 2), ora(0, 160, 0), Stale),
+            (ora(0, 160, 0), ora(200, 150, 2), Newer),
+            (ora(150, 140, 0), ora(0, 160, 0), Newer),
             // MongoDB.
             (mongo(10, 2), mongo(10, 1), Stale),
             (mongo(10, 2), mongo(11, 1), Newer),

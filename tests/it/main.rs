@@ -24,3 +24,4 @@ mod schema_changes;
 mod sinks;
 mod stores;
 mod topics;
+mod versions;

@@ -82,6 +82,12 @@ conformance! {
     names_of_every_shape
     parking_is_idempotent
     positions_are_committed_with_rows
+    a_topic_created_anew_is_newer
+    changed_keys_may_arrive_in_any_order
+    compacted_topics_begin_with_any_change
+    a_second_snapshot_in_mid_topic_counts_by_its_place
+    truncates_of_another_partition_spare_what_is_newer
+    facts_are_replaced_only_where_they_are_known
 }
 
 fn at(partition: i32, offset: i64) -> Position {
@@ -580,4 +586,112 @@ async fn positions_are_committed_with_rows(engine: &Engine) {
     let topic = "bank.public.account".to_string();
     let store = engine.open().await;
     assert_eq!(store.positions().await.unwrap(), [(topic.clone(), 0, 9), (topic, 1, 4)]);
+}
+
+async fn a_topic_created_anew_is_newer(engine: &Engine) {
+    let store = engine.open().await;
+    let life = |incarnation| Epoch { incarnation, growth: 0 };
+    let anew = |offset| Position { epoch: life(1), ..at(0, offset) };
+    let row = |n, note: &str, position| record(Op::Read, id(n), Some(account(n, 1, note)), position);
+    apply(&store, vec![row(1, "old", at(0, 500)), row(2, "kept", at(0, 501)), delete(502, 3)]).await;
+    // Lower offsets, and one that comes back from the dead.
+    let (kept, stale) = apply(&store, vec![row(1, "new", anew(0)), row(3, "new", anew(1))]).await;
+    assert_eq!((kept.len(), stale), (2, 0));
+    // What a lane still held of the earlier life.
+    let (_, stale) = apply(&store, vec![row(1, "old", at(0, 500)), delete(502, 3)]).await;
+    assert_eq!(stale, 2);
+    let store = engine.open().await;
+    let notes = [note(&store, 1).await, note(&store, 2).await, note(&store, 3).await];
+    assert_eq!(notes, [Some("new".into()), Some("kept".into()), Some("new".into())]);
+    assert_eq!(store.positions().await.unwrap(), [("bank.public.account".to_string(), 0, 1)]);
+    // Rows without a key are stored under their place: the same offset is another place now.
+    let loose = |note: &str, position| Record {
+        table: "loose".into(),
+        ..record(Op::Create, Row::empty(), Some(account(0, 0, note)), position)
+    };
+    apply(&store, vec![loose("a", at(0, 7)), loose("b", anew(7))]).await;
+    let mut snapshot = store.snapshot().await.unwrap();
+    assert_eq!(all(&mut *snapshot, "loose").await.len(), 2);
+}
+
+async fn changed_keys_may_arrive_in_any_order(engine: &Engine) {
+    let store = engine.open().await;
+    let put = |n, note: &str, position| record(Op::Create, id(n), Some(account(n, 1, note)), position);
+    let gone = |n, position| record(Op::Delete, id(n), None, position);
+    // 1 becomes 5 and then 1 again: two partitions, read in every order that keeps each one's own.
+    let one = [put(1, "first", pg(0, 0, 10)), gone(1, pg(0, 1, 20)), put(1, "back", pg(0, 2, 30))];
+    let five = [put(5, "moved", pg(1, 0, 20)), gone(5, pg(1, 1, 30))];
+    for order in 0..1 << 5 {
+        if u32::count_ones(order) != 2 {
+            continue;
+        }
+        let (mut ones, mut fives) = (one.iter(), five.iter());
+        let table: std::sync::Arc<str> = format!("table_{order}").into();
+        for step in 0..5 {
+            let next = if order >> step & 1 == 1 { fives.next() } else { ones.next() };
+            apply(&store, vec![Record { table: table.clone(), ..next.unwrap().clone() }]).await;
+        }
+        let mut snapshot = store.snapshot().await.unwrap();
+        assert_eq!(all(&mut *snapshot, &table).await, [(id(1), account(1, 1, "back"))], "order {order:05b}");
+    }
+}
+
+async fn compacted_topics_begin_with_any_change(engine: &Engine) {
+    let store = engine.open().await;
+    let (records, _) = apply(&store, vec![put(Op::Update, 4, 1, 10, "u first"), delete(9, 2), delete(12, 1)]).await;
+    assert_eq!(records.len(), 3, "a delete of what was never seen leaves, too: a sink may have it");
+    assert!(contents(&store).await.is_empty());
+    apply(&store, vec![put(Op::Update, 20, 2, 10, "back")]).await;
+    assert_eq!(contents(&store).await, [(id(2), account(2, 10, "back"))]);
+}
+
+async fn a_second_snapshot_in_mid_topic_counts_by_its_place(engine: &Engine) {
+    let store = engine.open().await;
+    let read = |offset, n, note: &str| put(Op::Read, offset, n, 10, note);
+    apply(&store, vec![read(0, 1, "a"), read(1, 2, "b"), put(Op::Update, 2, 1, 10, "c"), delete(3, 2)]).await;
+    // Read again is not insert-only: known rows change, deleted ones come back.
+    apply(&store, vec![read(10, 1, "c again"), read(11, 2, "b again"), read(12, 3, "new")]).await;
+    let rows = [(1, "c again"), (2, "b again"), (3, "new")].map(|(n, note)| (id(n), account(n, 10, note)));
+    assert_eq!(contents(&store).await, rows);
+    // A chunk of an incremental snapshot has no place in the source's log: it applies as it arrives, and what was streamed
+    // before it and comes again does not take it back.
+    let chunk = record(Op::Read, id(4), Some(account(4, 1, "chunk")), at(1, 8));
+    let streamed = record(Op::Update, id(4), Some(account(4, 1, "streamed")), pg(1, 7, 300));
+    apply(&store, vec![streamed.clone(), chunk]).await;
+    let (_, stale) = apply(&store, vec![streamed]).await;
+    assert_eq!((note(&store, 4).await, stale), (Some("chunk".into()), 1));
+    // From another partition a snapshot's row that lies before the streamed one is old, wherever it arrives.
+    let late = record(Op::Read, id(5), Some(account(5, 1, "snapshot")), pg(3, 90, 100));
+    apply(&store, vec![record(Op::Update, id(5), Some(account(5, 1, "streamed")), pg(2, 1, 150)), late]).await;
+    assert_eq!(note(&store, 5).await, Some("streamed".into()));
+}
+
+async fn truncates_of_another_partition_spare_what_is_newer(engine: &Engine) {
+    let store = engine.open().await;
+    let row = |n, position| record(Op::Create, id(n), Some(account(n, 1, "x")), position);
+    apply(&store, vec![row(1, pg(1, 70, 90)), row(2, pg(1, 71, 110)), row(3, pg(2, 5, 95))]).await;
+    let (gone, _) = apply(&store, vec![truncate(pg(0, 5, 100))]).await;
+    assert_eq!(gone.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), [id(1), id(3)]);
+    assert_eq!(contents(&store).await, [(id(2), account(2, 1, "x"))]);
+    let (_, stale) = apply(&store, vec![row(1, pg(1, 70, 90)), row(3, pg(2, 5, 95))]).await;
+    assert_eq!(stale, 2, "what was read again is still gone");
+    // A row between an older tombstone and the truncate.
+    apply(&store, vec![record(Op::Delete, id(7), None, pg(1, 80, 50)), truncate(pg(0, 6, 200))]).await;
+    let (_, stale) = apply(&store, vec![row(7, pg(1, 81, 150)), row(2, pg(1, 82, 210))]).await;
+    assert_eq!((stale, contents(&store).await), (1, vec![(id(2), account(2, 1, "x"))]));
+}
+
+async fn facts_are_replaced_only_where_they_are_known(engine: &Engine) {
+    let store = engine.open().await;
+    assert!(store.replace_fact("kafka/t", None, "1").await.unwrap());
+    assert!(!store.replace_fact("kafka/t", None, "2").await.unwrap());
+    assert!(!store.replace_fact("kafka/t", Some("0"), "2").await.unwrap());
+    assert!(store.replace_fact("kafka/t", Some("1"), "2").await.unwrap());
+    store.remember(&[("kafka/t/0".into(), "a".into()), ("kafka/u".into(), "b".into())]).await.unwrap();
+    store.remember(&[("kafka/t/0".into(), "c".into())]).await.unwrap();
+    let store = engine.open().await;
+    let facts = store.facts("kafka/t").await.unwrap();
+    assert_eq!(facts, [("kafka/t".to_string(), "2".to_string()), ("kafka/t/0".into(), "c".into())].into());
+    assert_eq!(store.facts("kafka/t/").await.unwrap().len(), 1);
+    assert!(store.facts("nothing").await.unwrap().is_empty());
 }

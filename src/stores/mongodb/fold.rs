@@ -68,7 +68,8 @@ impl<'a> Fold<'a> {
         let id = identity(record.key.values());
         let known = self.states.get(&id);
         let order = known.map_or(Order::Newer, |known| supersedes(&known.position, &record.position));
-        if order == Order::Stale || (known.is_none() && self.is_truncated(record)) {
+        // A tombstone may be older than the truncate, and the row lie between them.
+        if order == Order::Stale || self.is_truncated(record) {
             return Outcome::Stale;
         }
         let mut completed = None;

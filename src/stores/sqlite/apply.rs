@@ -137,7 +137,8 @@ impl Batch<'_> {
             return Ok(());
         };
         let order = supersedes(&known.position, &record.position);
-        if order == Order::Stale {
+        // A tombstone may be older than the truncate, and the row lie between them.
+        if order == Order::Stale || table.has_truncated(&record.position) {
             self.applied.stale += 1;
             return Ok(());
         }
@@ -157,7 +158,7 @@ impl Batch<'_> {
         let key = identity(record.key.values());
         match self.known(table, &key, false)? {
             None => {
-                if table.truncated.as_ref().is_none_or(|t| supersedes(t, &record.position) != Order::Stale) {
+                if !table.has_truncated(&record.position) {
                     self.insert_tombstone(table, &key, &record)?;
                 }
             }
@@ -202,8 +203,7 @@ impl Batch<'_> {
         record: &Record,
         digest: Option<&[u8]>,
     ) -> Result<bool> {
-        let truncated = table.truncated.as_ref();
-        if truncated.is_some_and(|t| supersedes(t, &record.position) == Order::Stale) {
+        if table.has_truncated(&record.position) {
             return Ok(false);
         }
         let mut statement = self.conn.prepare_cached(&table.sql.insert).map_err(sql)?;

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::file::{broken, quoted, sql};
 use crate::error::Result;
-use crate::record::{Epoch, Position, SourcePosition, TableSchema};
+use crate::record::{Epoch, Order, Position, SourcePosition, TableSchema, supersedes};
 
 /// A row's key columns and columns, as one version of the source table had them.
 #[derive(Debug)]
@@ -187,6 +187,11 @@ pub fn load_table(conn: &Connection, name: &str) -> Result<Option<Table>> {
 }
 
 impl Table {
+    /// Whether a row from `position` was removed by a truncate that was read before it.
+    pub fn has_truncated(&self, position: &Position) -> bool {
+        self.truncated.as_ref().is_some_and(|truncate| supersedes(truncate, position) == Order::Stale)
+    }
+
     /// Whether a row of this table can be looked up by `column`.
     pub fn index(&self, column: &str) -> Option<&IndexedColumn> {
         self.indexes.iter().find(|i| &*i.column == column)
