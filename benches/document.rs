@@ -182,6 +182,7 @@ fn bank() -> Vec<Record> {
         op: Op::Read,
         key: Row::new(key.clone(), vec![Value::Int(id)]),
         row: Some(Row::new(schemas[table].clone(), values)),
+        patch: None,
         before: None,
         position: Position {
             topic: TABLES[table].0.into(),

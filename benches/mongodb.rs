@@ -138,6 +138,7 @@ impl Generator {
             op,
             key: Row::new(self.key.clone(), vec![Value::Int(id)]),
             row,
+            patch: None,
             before: None,
             position: Position {
                 topic: self.topic.clone(),

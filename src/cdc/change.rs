@@ -1,13 +1,15 @@
 //! From what a reader found (operation, source, rows) to a record: which table, which key, which position.
 
-use super::decoder::{Config, Control, DeclaredKey, Event};
+use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event};
 use super::key::{self, Keys};
 use super::layout::Layouts;
+use super::parts::Part;
+use super::retype::Retype;
 use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
 use super::{Fault, mongodb, signal};
-use crate::record::{Message, Op, Position, Record, Row, SourcePosition};
+use crate::record::{Message, Op, Patch, Position, Record, Row, SourcePosition, Timestamp};
 
 /// What every reader works with: one message, and what the lane knows about its topic.
 pub struct Context<'c> {
@@ -25,8 +27,16 @@ pub struct Context<'c> {
     pub schemas: &'c RegistrySchemas,
 }
 
-/// The rows after and before a change.
-pub type Rows = (Option<Row>, Option<Row>);
+/// The rows of a change.
+#[derive(Default)]
+pub struct Rows {
+    /// After it.
+    pub row: Option<Row>,
+    /// Before it.
+    pub before: Option<Row>,
+    /// What changed, where no row tells.
+    pub patch: Option<Box<Patch>>,
+}
 
 /// Where the rows of a change are to be read, and how.
 pub struct RowPlan<'p> {
@@ -38,6 +48,25 @@ pub struct RowPlan<'p> {
     pub before: bool,
     /// Whether rows are MongoDB's documents.
     pub documents: bool,
+    config: &'p Config,
+    declared: Option<&'p DeclaredTable>,
+    retype: &'p mut Retype,
+}
+
+impl RowPlan<'_> {
+    /// The row of a part; `None` where there is none.
+    pub fn row_of(&mut self, part: Part) -> Result<Option<Row>, Fault> {
+        Ok(match part {
+            Part::None => None,
+            Part::Row(row) => Some(self.retyped(row)?),
+            Part::Document(doc) => Some(mongodb::document_of(&doc, &self.config.unavailable, self.layouts)?),
+        })
+    }
+
+    /// A row that was read without its table's layout, in the declared types.
+    pub fn retyped(&mut self, row: Row) -> Result<Row, Fault> {
+        self.retype.row(row, self.declared, self.config.handling, &self.config.unavailable)
+    }
 }
 
 impl Context<'_> {
@@ -59,27 +88,45 @@ impl Context<'_> {
             Some(schema) if !documents => (&mut schema.rows, &mut schema.keys),
             _ => (&mut table.rows, &mut table.keys),
         };
-        let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
+        let declared = key::declared(table.declared.as_deref());
         let before = op != Op::Truncate && (self.config.keep_before || needs_before(declared, op));
         let as_guessed = schema.is_some() || guessed == index;
-        let (row, before) = read(RowPlan { layouts, as_guessed, before, documents })?;
+        let (retype, definition) = (&mut table.retype, table.declared.as_deref());
+        let plan =
+            RowPlan { layouts, as_guessed, before, documents, config: self.config, declared: definition, retype };
+        let Rows { row, before, patch } = read(plan)?;
+        let mut keys = Keys { registry: self.schemas, schemas, layouts: key_layouts, config: self.config };
+        let bytes = self.message.key.as_ref();
         let key = if op == Op::Truncate {
             self.keyless.clone()
         } else if documents {
-            mongodb::key(self.message.key.as_ref(), schemas, self.config)?
+            mongodb::key(&mut keys, &mut table.key_schema, bytes)?
         } else {
-            let mut keys = Keys { registry: self.schemas, schemas, layouts: key_layouts, config: self.config };
             let known = row.as_ref().or(before.as_ref());
-            key::of(&mut keys, declared, &mut table.key_schema, self.message.key.as_ref(), known, self.keyless)?
+            key::of(&mut keys, definition, &mut table.key_schema, bytes, known, self.keyless)?
         };
         if signal::is_signal(self.config, table, row.as_ref()) {
             return Ok(Event::Control(Control::Signal));
         }
         let mut record = record(table, op, key, self.message, self.origin);
         record.row = row;
+        record.patch = patch;
         record.before = before;
         record.position.source = source.position(table.incarnation);
         record.changed_at = source.changed_at();
+        match self.config.outbox.as_ref().filter(|outbox| *outbox.table == *record.table) {
+            Some(outbox) => outbox.event(record),
+            None => Ok(Event::Change(record)),
+        }
+    }
+
+    /// The record of an event that happened once: its row is never another.
+    pub fn occurred(self, key: Row, row: Row) -> Result<Event, Fault> {
+        let index = self.topic.table_of(self.config, &self.message.topic);
+        let Some(table) = self.topic.tables.get(index) else { return Err(unknown_table()) };
+        let mut record = record(table, Op::Create, key, self.message, self.origin);
+        record.row = Some(row);
+        record.changed_at = self.message.timestamp_ms.map(Timestamp::from_millis);
         Ok(Event::Change(record))
     }
 
@@ -89,16 +136,15 @@ impl Context<'_> {
         let Topic { values, tables, keys: schemas, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
         let bytes = self.message.key.as_ref();
+        let layouts = match values.last() {
+            Some(schema) if !table.documents => &mut schema.keys,
+            _ => &mut table.keys,
+        };
+        let mut keys = Keys { registry: self.schemas, schemas, layouts, config: self.config };
         let key = if table.documents {
-            mongodb::key(bytes, schemas, self.config)?
+            mongodb::key(&mut keys, &mut table.key_schema, bytes)?
         } else {
-            let layouts = match values.last() {
-                Some(schema) => &mut schema.keys,
-                None => &mut table.keys,
-            };
-            let declared = table.declared.as_ref().map_or(&DeclaredKey::FromMessage, |table| &table.key);
-            let mut keys = Keys { registry: self.schemas, schemas, layouts, config: self.config };
-            key::of(&mut keys, declared, &mut table.key_schema, bytes, None, self.keyless)?
+            key::of(&mut keys, table.declared.as_deref(), &mut table.key_schema, bytes, None, self.keyless)?
         };
         Ok(Event::Change(record(table, Op::Delete, key, self.message, self.origin)))
     }
@@ -138,6 +184,7 @@ fn record(table: &Table, op: Op, key: Row, message: &Message, origin: u32) -> Re
         op,
         key,
         row: None,
+        patch: None,
         before: None,
         position: Position {
             topic: message.topic.clone(),

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use rustc_hash::FxHashSet;
 
-use super::form::{Base64, DecimalForm, Form};
+use super::form::{Base64, Binary, DecimalForm, Form};
 pub use super::json::MAX_DEPTH as DEPTH;
 use super::json::{Cursor, MAX_DEPTH, Next, Number, Text, too_deep};
+use super::placeholder::from_hex;
 use super::{Fault, Unavailable, extjson, structured, temporal};
 use crate::record::{Date, Decimal, Time, Timestamp, Value};
 
@@ -96,16 +97,17 @@ impl<'a> Reader<'a> {
             (Form::Float, Next::Number) => float(cursor.number()?),
             (Form::Decimal(_), Next::Number) => decimal(cursor.number()?.text),
             (Form::Decimal(_), Next::Object) => variable_scale(cursor),
-            (Form::Time { .. }, Next::Number) => long_value(whole_double(cursor.number()?)?, form),
+            (Form::Time { .. } | Form::Interval, Next::Number) => long_value(whole_double(cursor.number()?)?, form),
             (Form::Bool | Form::Int | Form::Date | Form::Timestamp { .. }, Next::Number) => {
                 long_value(whole(cursor.number()?)?, form)
             }
             (Form::Json, Next::Text) => self.text(cursor.string()?).map(json_text),
             (Form::Json, _) => Ok(Value::Json(self.doc.slice_ref(cursor.skip()?))),
-            (Form::Text, Next::Text) => self.text(cursor.string()?).map(Value::Text),
+            (Form::Text | Form::Interval, Next::Text) => self.text(cursor.string()?).map(Value::Text),
             (_, Next::Text) => scalar_text(form, &cursor.string()?.resolve()?),
             (Form::List(of), Next::List) => self.list(cursor, of, depth),
             (Form::Map(of), Next::Object) => self.map(cursor, of, depth),
+            (Form::Pairs(of), Next::List) => self.pairs(cursor, of, depth),
             (Form::Struct(fields), Next::Object) => self.fields(cursor, fields, depth),
             (Form::Structured(calendar), Next::Object) => structured::value(cursor, *calendar),
             _ => Err(mismatch(form, next)),
@@ -156,6 +158,27 @@ impl<'a> Reader<'a> {
         Ok(Value::Map(entries))
     }
 
+    fn pairs(&self, cursor: &mut Cursor<'a>, of: &(Form, Form), depth: u32) -> Result<Value, Fault> {
+        let shape = || Fault::new("column.type", "expected a map as a list of pairs [key, value]");
+        let mut pairs = Vec::new();
+        let mut more = cursor.open_list()?;
+        while more {
+            if cursor.next()? != Next::List || !cursor.open_list()? {
+                return Err(shape());
+            }
+            let key = self.value(cursor, &of.0, depth + 2)?;
+            if !cursor.more_items()? {
+                return Err(shape());
+            }
+            pairs.push(Value::List(vec![key, self.value(cursor, &of.1, depth + 2)?]));
+            if cursor.more_items()? {
+                return Err(shape());
+            }
+            more = cursor.more_items()?;
+        }
+        Ok(Value::List(pairs))
+    }
+
     fn fields(
         &self,
         cursor: &mut Cursor<'a>,
@@ -188,7 +211,7 @@ fn unreadable(form: &Form) -> Fault {
 }
 
 /// A string that holds JSON. One that does not (cut by a size limit, moved to object storage) stays text.
-fn json_text(text: ByteString) -> Value {
+pub fn json_text(text: ByteString) -> Value {
     let mut inner = Cursor::new(&text);
     let valid = inner.skip().is_ok() && inner.end().is_ok();
     if valid { Value::Json(text) } else { Value::Text(text) }
@@ -198,7 +221,7 @@ fn json_text(text: ByteString) -> Value {
 pub fn text_value(text: ByteString, form: &Form, unavailable: &Unavailable, depth: u32) -> Result<Value, Fault> {
     match form {
         _ if depth == 0 && unavailable.is_text(&text) => Ok(Value::Unchanged),
-        Form::Any | Form::Text => Ok(Value::Text(text)),
+        Form::Any | Form::Text | Form::Interval => Ok(Value::Text(text)),
         Form::Json => Ok(json_text(text)),
         _ => scalar_text(form, &text),
     }
@@ -219,16 +242,43 @@ pub fn binary_value(bytes: Bytes, form: &Form, unavailable: &Unavailable, depth:
     }
 }
 
+/// A value of which its schema told less than the pipeline declares: a count, a text or bytes take the declared form.
+pub fn retyped(value: Value, form: &Form, unavailable: &Unavailable) -> Result<Value, Fault> {
+    match (value, form) {
+        (Value::Int(n), Form::Float) => Ok(Value::Float(n as f64)),
+        (Value::Int(n), _) => long_value(n, form),
+        (Value::Text(text), _) => text_value(text, form, unavailable, 1),
+        (Value::Bytes(bytes), _) => binary_value(bytes, form, unavailable, 1),
+        (Value::Float(double), Form::Decimal(_)) => match double.is_finite() {
+            true => decimal(&double.to_string()),
+            false => decimal(if double.is_nan() {
+                "NaN"
+            } else if double > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            }),
+        },
+        (Value::List(items), Form::List(of)) => {
+            let items = items.into_iter().map(|item| retyped(item, of, unavailable));
+            items.collect::<Result<_, _>>().map(Value::List)
+        }
+        (value, _) => Ok(value),
+    }
+}
+
 /// An integer: itself, or what its form counts.
 pub fn long_value(n: i64, form: &Form) -> Result<Value, Fault> {
     match (form, n) {
         (Form::Any | Form::Int, _) => Ok(Value::Int(n)),
         (Form::Bool, 0 | 1) => Ok(Value::Bool(n == 1)),
-        (Form::Date, _) => Ok(Value::Date(date(n))),
-        (Form::Time { per_second }, _) => {
+        (Form::Date, _) => date(n).map(Value::Date),
+        (Form::Time { .. } | Form::Interval, _) => {
+            let per_second = if let Form::Time { per_second } = form { *per_second } else { 1_000_000 };
             let beyond = || Fault::new("column.range", "expected a count of time units, found one beyond 292 years");
-            Time::from_units(n, *per_second).map(Value::Time).ok_or_else(beyond)
+            Time::from_units(n, per_second).map(Value::Time).ok_or_else(beyond)
         }
+        (Form::Decimal(_), _) => Ok(Value::Decimal(Decimal::Small { unscaled: n, scale: 0 })),
         (Form::Timestamp { per_second }, _) => Ok(Value::Timestamp(timestamp(n, *per_second))),
         (Form::UInt, _) => Ok(Value::uint(n.cast_unsigned())),
         _ => Err(mismatch(form, Next::Number)),
@@ -238,7 +288,8 @@ pub fn long_value(n: i64, form: &Form) -> Result<Value, Fault> {
 /// Strings in columns that are not text.
 fn scalar_text(form: &Form, raw: &str) -> Result<Value, Fault> {
     let value = match form {
-        Form::Bytes | Form::Bits => from_base64(raw).map(|bytes| Value::Bytes(bytes.into())),
+        Form::Bytes(Binary::Hex) => from_hex(raw).map(|bytes| Value::Bytes(bytes.into())),
+        Form::Bytes(Binary::Base64) | Form::Bits => from_base64(raw).map(|bytes| Value::Bytes(bytes.into())),
         Form::Decimal(form) => return decimal_text(raw, *form),
         Form::UInt => from_base64(raw).and_then(|bytes| Decimal::from_be_bytes(&bytes, 0)).and_then(as_unsigned),
         Form::Float => special_float(raw).map(Value::Float),
@@ -371,20 +422,24 @@ fn variable_scale(cursor: &mut Cursor<'_>) -> Result<Value, Fault> {
 
 /// Days; infinite dates leak as days beyond the range. PostgreSQL's driver, once it reads in binary, adds the days from
 /// 1970 to 2000 to the extremes of 32 bits, and the positive one wraps around; read as text, in a snapshot, its extremes
-/// in milliseconds are cut to 32 bits of days (observed with Debezium 3.6). No database has days so early.
-fn date(days: i64) -> Date {
+/// in milliseconds are cut to 32 bits of days (observed with Debezium 3.6); uncut, they are days beyond 32 bits. No
+/// database has days so early or so late. Any other day beyond 32 bits is a mistake somewhere.
+fn date(days: i64) -> Result<Date, Fault> {
     const DAYS_TO_2000: i64 = 10_957;
     const WRAPPED_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000 - 1;
     const SHIFTED_NEG_INFINITY: i64 = i32::MIN as i64 + DAYS_TO_2000;
     const CUT_INFINITY: i64 = -622_191_234;
     const CUT_NEG_INFINITY: i64 = -625_821_272;
+    const UNCUT_INFINITY: i64 = 106_751_991_167;
     match days {
-        WRAPPED_INFINITY | CUT_INFINITY => return Date::INFINITY,
-        SHIFTED_NEG_INFINITY | CUT_NEG_INFINITY => return Date::NEG_INFINITY,
-        _ => {}
+        WRAPPED_INFINITY | CUT_INFINITY | UNCUT_INFINITY => Ok(Date::INFINITY),
+        SHIFTED_NEG_INFINITY | CUT_NEG_INFINITY => Ok(Date::NEG_INFINITY),
+        _ if days == -UNCUT_INFINITY => Ok(Date::NEG_INFINITY),
+        _ => match i32::try_from(days) {
+            Ok(days) => Ok(Date { days }),
+            Err(_) => Err(Fault::new("column.range", "expected days since 1970, found more than 32 bits hold")),
+        },
     }
-    let beyond = if days > 0 { Date::INFINITY } else { Date::NEG_INFINITY };
-    i32::try_from(days).map_or(beyond, |days| Date { days })
 }
 
 /// An integer, or a double without a fraction: Oracle's intervals arrive so.
@@ -415,12 +470,13 @@ mod tests {
 
     #[test]
     fn infinite_dates_are_known_in_each_of_their_disguises() {
-        assert_eq!(date(-2_147_472_692), Date::INFINITY);
-        assert_eq!(date(-2_147_472_691), Date::NEG_INFINITY);
-        assert_eq!(date(-622_191_234), Date::INFINITY);
-        assert_eq!(date(-625_821_272), Date::NEG_INFINITY);
-        assert_eq!(date(106_751_991_167), Date::INFINITY);
-        assert_eq!(date(-106_751_991_167), Date::NEG_INFINITY);
-        assert_eq!(date(-2_440_588), Date { days: -2_440_588 }, "4713 BC is a day like any other");
+        for days in [-2_147_472_692, -622_191_234, 106_751_991_167] {
+            assert_eq!(date(days), Ok(Date::INFINITY), "{days}");
+        }
+        for days in [-2_147_472_691, -625_821_272, -106_751_991_167] {
+            assert_eq!(date(days), Ok(Date::NEG_INFINITY), "{days}");
+        }
+        assert_eq!(date(-2_440_588), Ok(Date { days: -2_440_588 }), "4713 BC is a day like any other");
+        assert_eq!(date(1 << 40).unwrap_err().code, "column.range", "what overflows is not infinite");
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Fault;
 use super::decoder::DeclaredTable;
-use super::form::{Base64, Calendar, DecimalForm, Form};
+use super::form::{Base64, Binary, Calendar, DecimalForm, Form, Handling};
 use crate::record::Kind;
 
 /// The parameter in which connectors tell a column's type (`column.propagate.source.type`). It alone tells that a
@@ -17,25 +17,32 @@ use crate::record::Kind;
 const SOURCE_TYPE: &str = "__debezium.source.column.type";
 
 /// A Connect schema.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Schema {
+    /// `int64`, `struct`, …
     #[serde(rename = "type")]
-    primitive: String,
+    pub primitive: String,
     /// The semantic type, or the struct's name.
     #[serde(default)]
     pub name: Option<String>,
+    /// What the semantic type needs: a scale, a length.
     #[serde(default)]
-    parameters: Option<BTreeMap<String, String>>,
+    pub parameters: Option<BTreeMap<String, String>>,
+    /// Fields of a struct.
     #[serde(default)]
-    fields: Vec<Schema>,
+    pub fields: Vec<Schema>,
+    /// Items of an array.
     #[serde(default)]
-    items: Option<Box<Schema>>,
+    pub items: Option<Box<Schema>>,
+    /// Keys of a map.
     #[serde(default)]
-    keys: Option<Box<Schema>>,
+    pub keys: Option<Box<Schema>>,
+    /// Values of a map.
     #[serde(default)]
-    values: Option<Box<Schema>>,
+    pub values: Option<Box<Schema>>,
+    /// The name, if this is a struct's field.
     #[serde(default)]
-    field: Option<String>,
+    pub field: Option<String>,
 }
 
 /// A column as a schema tells it.
@@ -54,12 +61,13 @@ impl Typed {
     /// The column with the type that the pipeline declares, where the schema itself gives no more than a primitive:
     /// decimals as text, JSON in text columns, unsigned integers.
     #[must_use]
-    pub fn declared(self, table: Option<&DeclaredTable>) -> Self {
+    pub fn declared(self, table: Option<&DeclaredTable>, handling: Handling) -> Self {
         let declared = table.and_then(|table| table.columns.iter().find(|column| column.name == self.name));
         match declared {
             Some(column) if self.bare && column.kind != self.kind => {
                 let decimals = if self.kind == Kind::Text { Base64::Never } else { Base64::Unless };
-                Typed { form: column.form(decimals), kind: column.kind.clone(), ..self }
+                let form = column.form(Handling { decimals, ..handling });
+                Typed { form, kind: column.kind.clone(), ..self }
             }
             _ => self,
         }
@@ -87,6 +95,13 @@ impl Schema {
         self.fields.iter().filter_map(typed).collect()
     }
 
+    /// Whether the schema is of an event of Debezium's own (heartbeat, transaction, …) and of no table.
+    pub fn is_control(&self) -> bool {
+        self.name
+            .as_deref()
+            .is_some_and(|name| name.starts_with("io.debezium.connector.") && self.primitive == "struct")
+    }
+
     /// The table that the schema is named after: `bank.public.customer.Envelope` (or `.Value`, `.Key`).
     pub fn table(&self) -> Option<&str> {
         let (table, part) = self.name.as_deref()?.rsplit_once('.')?;
@@ -110,7 +125,7 @@ impl Schema {
             "float" | "double" | "float32" | "float64" => (Form::Float, Kind::Float64),
             "boolean" => (Form::Bool, Kind::Bool),
             "string" => (Form::Text, Kind::Text),
-            "bytes" => (Form::Bytes, Kind::Bytes),
+            "bytes" => (Form::Bytes(Binary::Base64), Kind::Bytes),
             "array" => {
                 let (form, kind) = self.items.as_ref().map_or((Form::Any, Kind::Any), |items| items.form());
                 (Form::List(Box::new(form)), Kind::List(Box::new(kind)))
@@ -119,7 +134,10 @@ impl Schema {
                 let form = self.values.as_ref().map_or(Form::Any, |values| values.form().0);
                 match self.keys.as_ref().filter(|keys| keys.primitive != "string") {
                     None => (Form::Map(Box::new(form)), Kind::Map),
-                    Some(_) => (Form::Any, Kind::List(Box::new(Kind::List(Box::new(Kind::Any))))),
+                    Some(keys) => {
+                        let pairs = Kind::List(Box::new(Kind::List(Box::new(Kind::Any))));
+                        (Form::Pairs(Box::new((keys.form().0, form))), pairs)
+                    }
                 }
             }
             "struct" => {
@@ -164,7 +182,7 @@ pub fn semantic(name: &str, parameters: &BTreeMap<String, String>, is_struct: bo
         "io.debezium.time.MicroTimestamp" | "io.debezium.time.IsoTimestamp" => timestamp(micros, 6),
         "io.debezium.time.NanoTimestamp" => timestamp(nanos, 9),
         "io.debezium.time.ZonedTimestamp" => (Form::TimestampTz, Kind::TimestampTz(9)),
-        "io.debezium.time.Interval" => (Form::Text, Kind::Interval),
+        "io.debezium.time.Interval" => (Form::Interval, Kind::Interval),
         "io.debezium.data.Json" => (Form::Json, Kind::Json),
         "io.debezium.data.Uuid" => (Form::Text, Kind::Uuid),
         "io.debezium.data.Bits" => (Form::Bits, Kind::Bits),

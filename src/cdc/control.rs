@@ -10,7 +10,7 @@ use super::debezium::{Envelope, Marks};
 use super::decoder::{Control, Event};
 use super::json::{Cursor, Next};
 use super::source::scalar;
-use crate::record::Message;
+use crate::record::{Message, Row, Value};
 
 /// Whether the message comes from a heartbeat topic.
 pub fn is_heartbeat(message: &Message) -> bool {
@@ -59,6 +59,17 @@ pub fn logical_message(envelope: &Envelope<'_>) -> Result<Event, Fault> {
     Ok(Event::Control(Control::Message { prefix, content: content.into() }))
 }
 
+/// A logical decoding message of a binary encoding.
+pub fn message_of(message: Option<&Row>) -> Result<Event, Fault> {
+    let field = |name: &str| message.and_then(|row| row.get(name));
+    match (field("prefix"), field("content")) {
+        (Some(Value::Text(prefix)), Some(Value::Bytes(content))) => {
+            Ok(Event::Control(Control::Message { prefix: prefix.to_string(), content: content.clone() }))
+        }
+        _ => Err(Fault::new("envelope.message", "`op` is m: expected `message` with a prefix and bytes")),
+    }
+}
+
 /// Events without an operation, told apart by their fields.
 pub fn other(envelope: &Envelope<'_>) -> Result<Event, Fault> {
     let Marks { status, id, event_count, data_collections, aggregate_type, kind, additional_data, .. } = envelope.marks;
@@ -67,8 +78,9 @@ pub fn other(envelope: &Envelope<'_>) -> Result<Event, Fault> {
     }
     if matches!(status, "BEGIN" | "END") {
         let collections = data_collections.map(|mut at| collections(&mut at)).transpose()?.unwrap_or_default();
-        // PostgreSQL's id is `txid:lsn`, the LSN another in each of the transaction's events.
-        let id = id.split_once(':').filter(|(tx, _)| is_number(tx)).map_or(id, |(tx, _)| tx);
+        // PostgreSQL's id is `txid:lsn`, the LSN another in each of the transaction's events. (SQL Server's id is an LSN
+        // of three parts and stays whole.)
+        let id = id.split_once(':').filter(|(tx, lsn)| is_number(tx) && is_number(lsn)).map_or(id, |(tx, _)| tx);
         let (end, event_count) = (status == "END", event_count.parse().ok());
         return Ok(Event::Control(Control::Transaction { end, id: id.to_string(), event_count, collections }));
     }

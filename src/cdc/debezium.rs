@@ -28,6 +28,8 @@ pub struct Envelope<'a> {
     pub message: Option<Cursor<'a>>,
     /// Where `updateDescription` stands (MongoDB).
     pub update: Option<Cursor<'a>>,
+    /// Where `patch` stands (MongoDB before 2.0).
+    pub patch: Option<Cursor<'a>>,
     /// Names of fields that tell the other kinds of event apart.
     pub marks: Marks<'a>,
     seen: u16,
@@ -103,6 +105,7 @@ impl<'a> Envelope<'a> {
                 "ts_ms" => envelope.ts_ms = scalar(cursor)?,
                 "message" => envelope.message = object_at(cursor)?,
                 "updateDescription" => envelope.update = object_at(cursor)?,
+                "patch" => envelope.patch = object_at(cursor)?,
                 other => envelope.marks.take(other, cursor)?,
             }
             more = cursor.more_fields()?;

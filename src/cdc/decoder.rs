@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::Context;
-use super::form::{Base64, DeclaredColumn};
+use super::flattened::Metadata;
+use super::form::{DeclaredColumn, Handling};
 use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Topics;
-use super::{Fault, Unavailable, avro, control, envelope, flattened};
+use super::{Fault, Outbox, Unavailable, avro, control, envelope, flattened, outbox, protobuf};
 use crate::record::{Message, Op, Record, Row};
 
 /// How messages are written.
@@ -20,8 +21,10 @@ pub enum Format {
     Debezium,
     /// The same, of MongoDB's connector: what a tombstone alone does not tell.
     Mongodb,
-    /// Rows alone, as the transformation `ExtractNewRecordState` leaves them, in JSON.
+    /// Rows alone, as the transformation `ExtractNewRecordState` leaves them.
     Flattened,
+    /// Events of services, as the transformation `EventRouter` sends them on.
+    Outbox,
 }
 
 /// How tables are called in the pipeline.
@@ -32,6 +35,18 @@ pub enum Names {
     Table,
     /// `schema.table`, or `database.table` where there are no schemas.
     Qualified,
+}
+
+/// How keys are written, where their bytes alone do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyFormat {
+    /// JSON, a schema of the registry, or plain text where it is neither.
+    #[default]
+    Auto,
+    /// Plain text (`StringConverter`).
+    Text,
+    /// A big-endian integer of 1, 2, 4 or 8 bytes (`LongConverter`, …).
+    Integer,
 }
 
 /// The key of a declared table.
@@ -66,14 +81,22 @@ pub struct Config {
     pub names: Names,
     /// Declared tables by name.
     pub tables: BTreeMap<String, Arc<DeclaredTable>>,
-    /// Whether strings in declared decimal columns are base64.
-    pub decimals: Base64,
+    /// How keys are written.
+    pub key_format: KeyFormat,
+    /// What the connector was told about values that JSON alone cannot tell.
+    pub handling: Handling,
+    /// Which columns and headers of flattened rows are metadata.
+    pub metadata: Metadata,
     /// The placeholder of values that were not sent.
     pub unavailable: Unavailable,
     /// Whether `before` is read where nothing needs it.
     pub keep_before: bool,
+    /// Whether values without a schema are refused.
+    pub schemas_required: bool,
     /// How many bytes the ids of a schema registry have; 0 without one.
     pub registry_id_bytes: usize,
+    /// The captured outbox table, if there is one.
+    pub outbox: Option<Outbox>,
     /// The table that signals to the connector are written to; its rows are no data.
     pub signal_table: Option<String>,
 }
@@ -130,6 +153,8 @@ pub enum Control {
     },
     /// A row of the connector's signal table.
     Signal,
+    /// A row of the outbox table was removed: the event has happened all the same.
+    Outbox,
 }
 
 /// Decodes the messages of one lane.
@@ -192,18 +217,25 @@ impl Decoder {
 
 /// Reads a message with the reader of its encoding and format.
 fn read(context: Context<'_>) -> Result<Event, Fault> {
-    if control::is_heartbeat(context.message) {
+    let schemas = context.schemas;
+    let value = context.message.value.as_ref();
+    if control::is_heartbeat(context.message) && !value.is_some_and(|value| schemas.is_framed(value)) {
         return Ok(Event::Control(control::heartbeat(context.message)));
     }
-    let Some(value) = &context.message.value else { return context.tombstone() };
-    let schemas = context.schemas;
-    let json = match schemas.frame(value)? {
+    if context.config.format == Format::Outbox {
+        return outbox::decode(context, value);
+    }
+    let Some(value) = value else { return context.tombstone() };
+    match schemas.frame(value)? {
         Some(Framed { schema: Known::Avro(schema), at }) => return avro::decode(context, schema, value, at),
-        Some(Framed { at, .. }) => value.slice(at..),
-        None => value.clone(),
-    };
+        Some(Framed { schema: Known::Protobuf(schema), at }) => return protobuf::decode(context, schema, value, at),
+        Some(Framed { schema: Known::Json(schema), at }) => {
+            context.topic.values.framed(context.config, value, at, &schema.0);
+        }
+        _ => {}
+    }
     match context.config.format {
-        Format::Debezium | Format::Mongodb => envelope::decode(context, &json),
-        Format::Flattened => flattened::decode(context, &json),
+        Format::Debezium | Format::Mongodb | Format::Outbox => envelope::decode(context, value),
+        Format::Flattened => flattened::decode(context, value),
     }
 }

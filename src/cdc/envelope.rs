@@ -1,20 +1,22 @@
 //! Debezium's JSON: judging an envelope. Which change of which row, or which other event.
 
 use bytes::Bytes;
-use bytestring::ByteString;
 
 use super::change::{Context, RowPlan, Rows, parse_op};
 use super::column::Reader;
 use super::debezium::{After, Envelope};
 use super::decoder::Event;
+use super::form::Form;
 use super::json::{Cursor, Next};
+use super::mongodb::Legacy;
+use super::parts::Part;
 use super::payload::Payload;
-use super::{Fault, Unavailable, cloudevents, control, mongodb};
-use crate::record::{Op, Row};
+use super::{Fault, cloudevents, control, mongodb};
+use crate::record::{Op, Value};
 
 /// Decodes a message in Debezium's JSON.
 pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
-    let payload = Payload::find(value, &mut context.topic.values, context.config)?;
+    let payload = Payload::find(value, &mut context.topic.values, context.config)?.check(context.config)?;
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let mut cursor = payload.cursor();
     match cursor.next()? {
@@ -52,43 +54,58 @@ fn double_encoded() -> Fault {
 }
 
 /// Takes the rows that an envelope holds.
-pub fn rows<'a>(plan: RowPlan<'_>, op: Op, envelope: Envelope<'a>, reader: Reader<'a>) -> Result<Rows, Fault> {
-    let RowPlan { layouts, as_guessed, before, documents } = plan;
-    let mut read = |mut at: Cursor<'a>, part| {
-        let row = if documents { mongodb::document(reader, &mut at, layouts) } else { layouts.read(reader, &mut at) };
+pub fn rows<'a>(mut plan: RowPlan<'_>, op: Op, envelope: Envelope<'a>, reader: Reader<'a>) -> Result<Rows, Fault> {
+    let (as_guessed, documents) = (plan.as_guessed, plan.documents);
+    let read = |plan: &mut RowPlan<'_>, mut at: Cursor<'a>, part| {
+        let row = match documents {
+            true => mongodb::document(reader, &mut at, plan.layouts),
+            false => plan.layouts.read(reader, &mut at),
+        };
         row.map_err(|fault| fault.in_part(part))
     };
-    let row = match envelope.after {
-        _ if !op.is_upsert() => None,
-        After::Read(row, _) if as_guessed && !documents => Some(row),
-        After::Read(_, at) | After::At(at) => Some(read(at, "after")?),
-        After::None => return Err(missing_after(op, documents)),
-    };
-    let before = match envelope.before {
-        Some(at) if before => Some(read(at, "before")?),
-        _ => None,
-    };
-    Ok((row, before))
+    let mut rows = Rows::default();
+    match envelope.after {
+        _ if !op.is_upsert() => {}
+        After::Read(row, _) if as_guessed && !documents => rows.row = Some(row),
+        After::Read(_, at) | After::At(at) => rows.row = Some(read(&mut plan, at, "after")?),
+        After::None if op == Op::Update && documents => match patch(reader, envelope.update, envelope.patch)? {
+            Some(Legacy::Patch(patch)) => rows.patch = Some(Box::new(patch)),
+            Some(Legacy::Document(document)) => rows.row = plan.row_of(Part::Document(document))?,
+            None => return Err(missing_after(op)),
+        },
+        After::None => return Err(missing_after(op)),
+    }
+    if let Some(at) = envelope.before.filter(|_| plan.before) {
+        rows.before = Some(read(&mut plan, at, "before")?);
+    }
+    Ok(rows)
+}
+
+/// What an update of MongoDB tells instead of a document; `None` when it tells nothing.
+fn patch<'a>(
+    reader: Reader<'a>,
+    update: Option<Cursor<'a>>,
+    legacy: Option<Cursor<'a>>,
+) -> Result<Option<Legacy>, Fault> {
+    if let Some(mut at) = update {
+        return match reader.column(&mut at, &Form::Any)? {
+            Value::Map(description) => mongodb::update(&description).map(Legacy::Patch).map(Some),
+            _ => Err(Fault::new("envelope.update", "expected `updateDescription` as an object")),
+        };
+    }
+    let Some(mut at) = legacy else { return Ok(None) };
+    match reader.column(&mut at, &Form::Text)? {
+        Value::Text(text) => mongodb::legacy(text).map(Some),
+        _ => Err(Fault::new("envelope.update", "expected `patch` as text")),
+    }
 }
 
 /// The fault of a change without its row.
 #[cold]
-pub fn missing_after(op: Op, documents: bool) -> Fault {
+pub fn missing_after(op: Op) -> Fault {
     let what = match op {
-        Op::Update if documents => {
-            "an update without the document: set the connector's `capture.mode` to change_streams_update_full"
-        }
         Op::Update => "an update whose `after` is null is not a delete: expected the row",
         _ => "`after` is null: expected the row",
     };
     Fault::new("envelope.after", what)
-}
-
-/// Judges an event without `op` and `source` that came in another encoding.
-pub fn judge_other(row: &Row) -> Result<Event, Fault> {
-    let doc = ByteString::from(row.to_json());
-    let unavailable = Unavailable::default();
-    let reader = Reader { doc: &doc, unavailable: &unavailable };
-    let envelope = Envelope::read(reader, &mut Cursor::new(&doc), None)?;
-    control::other(&envelope)
 }

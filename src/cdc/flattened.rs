@@ -2,26 +2,69 @@
 //!
 //! Deletes come in one of its modes: as tombstones (the default; here the tombstone *is* the delete), rewritten with
 //! `__deleted: "true"`, both, or not at all. Metadata that was kept (`add.fields`, `add.headers`) stands in columns or
-//! headers with the prefix `__`; it names table, operation and position, and is no column of the row.
+//! headers with a prefix; it names table, operation and position, and is no column of the row. Debezium's own events
+//! pass the transformation as they are and are told apart by their schema or by exactly their fields.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Fault;
-use super::change::{Context, parse_op};
+use super::change::{Context, Rows, parse_op};
 use super::column::Reader;
-use super::decoder::Event;
-use super::json::{Next, Text};
+use super::decoder::{Config, Event};
+use super::json::{Cursor, Next, Text};
+use super::parts::{self, scalar};
 use super::payload::Payload;
 use super::source::Source;
-use crate::record::{Message, Op, Row, TableSchema, Value};
+use super::{Fault, parts::Part};
+use crate::record::{Message, Op, Row, Value};
 
-const PREFIX: &str = "__";
+/// Which columns and headers are metadata (`add.fields`, `add.headers`, `add.fields.prefix`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// What their names begin with; empty: only `names` are metadata.
+    pub prefix: String,
+    /// Names of their own (`add.fields=op:change`) and what they tell: `op`, `deleted`, `table`, `lsn`, …
+    pub names: BTreeMap<String, String>,
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Metadata { prefix: "__".into(), names: BTreeMap::new() }
+    }
+}
+
+impl Metadata {
+    /// What a column or header tells: `op`, `deleted`, `table` or a field of `source`; empty where nothing needs it.
+    /// `None` when it is no metadata.
+    fn meaning<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let told = match self.names.get(name) {
+            Some(told) => told.as_str(),
+            None => name.strip_prefix(self.prefix.as_str()).filter(|_| !self.prefix.is_empty())?,
+        };
+        if let Some(field) = told.strip_prefix("source_").or_else(|| told.strip_prefix("source.")) {
+            return Some(field);
+        }
+        match told {
+            "op" | "deleted" | "table" | "collection" => Some(told),
+            // The connector's clock: not when the source committed.
+            "ts_ms" | "ts_us" | "ts_ns" => Some(""),
+            _ if told.starts_with("transaction_") || told.starts_with("transaction.") => Some(""),
+            _ => Source::default().place(told).map(|_| told),
+        }
+    }
+}
+
+/// What a column tells, unless the pipeline declares it as a column of some table.
+fn meaning<'n>(config: &'n Config, name: &'n str) -> Option<&'n str> {
+    let told = config.metadata.meaning(name)?;
+    let declared = || config.tables.values().any(|table| table.columns.iter().any(|column| *column.name == *name));
+    (!declared()).then_some(told)
+}
 
 /// Decodes a flattened message.
 pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
-    let payload = Payload::find(value, &mut context.topic.values, context.config)?;
+    let payload = Payload::find(value, &mut context.topic.values, context.config)?.check(context.config)?;
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let mut cursor = payload.cursor();
     match cursor.next()? {
@@ -33,102 +76,136 @@ pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
         }
         other => return Err(Fault::new("flattened.shape", format!("expected a row, found {}", other.name()))),
     }
-    let table = &mut *context.topic;
-    let layouts = match payload.schema {
-        Some(schema) => table.values.get(schema).map(|schema| &mut schema.rows),
+    let topic = &mut *context.topic;
+    let (layouts, is_control) = match payload.schema.and_then(|schema| topic.values.get(schema)) {
+        Some(schema) => (&mut schema.rows, schema.is_control),
         None => {
-            let index = table.table_of(context.config, &context.message.topic);
-            table.tables.get_mut(index).map(|table| &mut table.rows)
+            let index = topic.table_of(context.config, &context.message.topic);
+            match topic.tables.get_mut(index) {
+                Some(table) => (&mut table.rows, false),
+                None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
+            }
         }
     };
-    let row = match layouts {
-        Some(layouts) => layouts.read(reader, &mut cursor)?,
-        None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
-    };
+    let row = layouts.read(reader, &mut cursor)?;
     payload.finish(&mut cursor)?;
-    judge(context, row)
+    if is_control { parts::other(context, row) } else { judge(context, row, payload.schema) }
 }
 
-/// Judges a row with its metadata.
-pub fn judge(context: Context<'_>, row: Row) -> Result<Event, Fault> {
-    let texts: Vec<String> = row.values().iter().map(scalar).collect();
-    let mut metadata = Metadata::default();
-    metadata.read_headers(context.message);
-    for ((name, _), text) in row.iter().zip(&texts) {
-        metadata.take(name, text);
+/// Judges a row with its metadata; `schema` is the one embedded in the message.
+pub fn judge(context: Context<'_>, row: Row, schema: Option<usize>) -> Result<Event, Fault> {
+    if is_control(&row) {
+        return parts::other(context, row);
     }
-    let Metadata { mut source, op, deleted } = metadata;
+    if is_envelope(&row) {
+        return Err(Fault::new(
+            "flattened.envelope",
+            "expected a row alone, found Debezium's envelope: does the transformation run on this topic? (`format: debezium`)",
+        ));
+    }
+    let config = context.config;
+    let mut metadata = Told::default();
+    let headers = headers(config, context.message);
+    let schema_of_row = row.schema().clone();
+    let columns = schema_of_row.columns.iter().zip(row.values());
+    let columns: Vec<(&str, String)> =
+        columns.filter_map(|(column, value)| Some((meaning(config, &column.name)?, scalar(value)))).collect();
+    headers.iter().for_each(|(told, text)| metadata.take(told, text));
+    columns.iter().for_each(|(told, text)| metadata.take(told, text));
+    let Told { mut source, op, deleted } = metadata;
     source.infer_connector();
     let op = match (deleted, op) {
         ("true", _) => Op::Delete,
         (_, "") => Op::Create,
         (_, op) => parse_op(op, &source)?,
     };
-    let row = without_metadata(row);
-    context.change(op, &source, None, |_| {
+    let row = context.topic.without.row(row, |name| meaning(config, name).is_some());
+    context.change(op, &source, schema, |mut plan| {
+        let row = plan.row_of(Part::Row(row))?;
         Ok(match op {
-            Op::Truncate => (None, None),
-            Op::Delete => (None, Some(row)),
-            _ => (Some(row), None),
+            Op::Truncate => Rows::default(),
+            Op::Delete => Rows { before: row, ..Rows::default() },
+            _ => Rows { row, ..Rows::default() },
         })
     })
 }
 
-/// A scalar as its text; nothing for null.
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.to_string(),
-        Value::Int(n) => n.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        _ => String::new(),
+/// Whether a row is an event of Debezium's own: it has exactly the fields of one.
+fn is_control(row: &Row) -> bool {
+    let names = || row.schema().columns.iter().map(|column| &*column.name);
+    let is = |required: &[&str], optional: &[&str]| {
+        names().all(|name| required.contains(&name) || optional.contains(&name))
+            && required.iter().all(|name| row.schema().index_of(name).is_some())
+    };
+    match row.values().len() {
+        1 => is(&["ts_ms"], &[]),
+        4..=7 => {
+            is(&["status", "id", "event_count", "data_collections"], &["ts_ms"])
+                || is(&["id", "aggregate_type", "type", "additional_data"], &["timestamp"])
+                || (is(&["source", "databaseName", "ddl", "tableChanges"], &["ts_ms", "schemaName", "position"])
+                    && matches!(row.get("source"), Some(Value::Map(_))))
+        }
+        _ => false,
     }
 }
 
+/// Whether a row is an envelope that was not unwrapped.
+fn is_envelope(row: &Row) -> bool {
+    let source =
+        || matches!(row.get("source"), Some(Value::Map(parts)) if parts.iter().any(|(name, _)| *name == "connector"));
+    row.get("op").is_some() && source()
+}
+
+/// What the message's headers tell.
+fn headers<'m>(config: &'m Config, message: &'m Message) -> Vec<(&'m str, &'m str)> {
+    let told = |(name, value): &'m (std::sync::Arc<str>, Option<Bytes>)| {
+        let told = config.metadata.meaning(name)?;
+        Some((told, header_text(std::str::from_utf8(value.as_deref()?).ok()?)))
+    };
+    message.headers.iter().filter_map(told).collect()
+}
+
+/// A header's text: as `SimpleHeaderConverter` or `JsonConverter` writes it, bare or beside its schema.
+fn header_text(text: &str) -> &str {
+    let payload = || {
+        let mut cursor = Cursor::new(text);
+        let mut more = cursor.next().ok()? == Next::Object && cursor.open_object().ok()?;
+        while more {
+            if cursor.try_key("payload") {
+                return super::source::scalar(&mut cursor).ok();
+            }
+            cursor.key().and_then(|_| cursor.skip()).ok()?;
+            more = cursor.more_fields().ok()?;
+        }
+        None
+    };
+    payload().unwrap_or_else(|| text.trim_matches('"'))
+}
+
+/// What the metadata of a row tells.
 #[derive(Default)]
-struct Metadata<'a> {
+struct Told<'a> {
     source: Source<'a>,
     op: &'a str,
     deleted: &'a str,
 }
 
-impl<'a> Metadata<'a> {
-    fn read_headers(&mut self, message: &'a Message) {
-        for (name, value) in &message.headers {
-            let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-            self.take(name, text.trim_matches('"'));
-        }
-    }
-
-    fn take(&mut self, name: &str, text: &'a str) {
+impl<'a> Told<'a> {
+    fn take(&mut self, told: &str, text: &'a str) {
         let text = if text == "null" { "" } else { text };
-        match name.strip_prefix(PREFIX).map(|name| name.strip_prefix("source_").unwrap_or(name)) {
-            Some("op") => self.op = text,
-            Some("deleted") => self.deleted = text,
-            Some("table" | "collection") if !text.is_empty() => {
-                self.source.table = Some(Text::plain(text));
+        match told {
+            "op" => self.op = text,
+            "deleted" => self.deleted = text,
+            "table" | "collection" => {
+                if !text.is_empty() {
+                    self.source.table = Some(Text::plain(text));
+                }
             }
-            Some(name) => {
-                if let Some(place) = self.source.place(name) {
+            told => {
+                if let Some(place) = self.source.place(told) {
                     *place = text;
                 }
             }
-            None => {}
         }
     }
-}
-
-fn is_metadata(name: &str) -> bool {
-    let Some(name) = name.strip_prefix(PREFIX) else { return false };
-    let name = name.strip_prefix("source_").unwrap_or(name);
-    matches!(name, "op" | "deleted" | "table" | "collection") || Source::default().place(name).is_some()
-}
-
-fn without_metadata(row: Row) -> Row {
-    let schema = row.schema().clone();
-    if !schema.columns.iter().any(|column| is_metadata(&column.name)) {
-        return row;
-    }
-    let kept = schema.columns.iter().zip(row.into_values()).filter(|(column, _)| !is_metadata(&column.name));
-    let (columns, values): (Vec<_>, Vec<Value>) = kept.map(|(column, value)| (column.clone(), value)).unzip();
-    Row::new(Arc::new(TableSchema { columns }), values)
 }

@@ -30,8 +30,8 @@ pub enum Form {
     Text,
     /// A string that holds JSON.
     Json,
-    /// Base64.
-    Bytes,
+    /// Bytes as text.
+    Bytes(Binary),
     /// Base64, or a boolean for one bit.
     Bits,
     /// Days since 1970, or ISO text.
@@ -48,12 +48,16 @@ pub enum Form {
     },
     /// ISO text with a zone.
     TimestampTz,
+    /// ISO 8601 text of an interval, or microseconds (`interval.handling.mode=numeric`: 30.4375 days a month).
+    Interval,
     /// Debezium 3's structured date or time: year, month, …, nanos, specialValue.
     Structured(Calendar),
     /// A list.
     List(Box<Form>),
-    /// Text keys to values of one form, or a list of pairs when keys are not text.
+    /// Text keys to values of one form.
     Map(Box<Form>),
+    /// A map whose keys are not text: a list of pairs.
+    Pairs(Box<(Form, Form)>),
     /// A nested struct with its fields.
     Struct(Arc<[(Arc<str>, Form)]>),
 }
@@ -79,6 +83,25 @@ pub enum Base64 {
     Unless,
     /// A plain number (`decimal.handling.mode=string`).
     Never,
+}
+
+/// How bytes are written in JSON (`binary.handling.mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Binary {
+    /// Base64, of either alphabet (`bytes`, `base64`, `base64-url-safe`).
+    #[default]
+    Base64,
+    /// Hexadecimal digits (`hex`). Such text would be valid base64 of other bytes: it has to be declared.
+    Hex,
+}
+
+/// What the connector was told about values that JSON alone cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Handling {
+    /// What strings in decimal columns are (`decimal.handling.mode`).
+    pub decimals: Base64,
+    /// What strings in binary columns are (`binary.handling.mode`).
+    pub binary: Binary,
 }
 
 /// Which calendar value a structured type holds.
@@ -110,22 +133,22 @@ impl DeclaredColumn {
     pub fn new(name: &str, kind: &str) -> Result<Self, String> {
         let (form, kind) = match kind.trim() {
             "geometry" | "point" | "geography" => {
-                (Some(Form::Struct(Arc::new([("wkb".into(), Form::Bytes)]))), Kind::Map)
+                (Some(Form::Struct(Arc::new([("wkb".into(), Form::Bytes(Binary::Base64))]))), Kind::Map)
             }
             kind => (None, kind.parse()?),
         };
         Ok(DeclaredColumn { name: name.into(), kind, form })
     }
 
-    /// How its values look; `decimals` says what strings in decimal columns are.
-    pub fn form(&self, decimals: Base64) -> Form {
-        self.form.clone().unwrap_or_else(|| Form::declared(&self.kind, decimals))
+    /// How its values look.
+    pub fn form(&self, handling: Handling) -> Form {
+        self.form.clone().unwrap_or_else(|| Form::declared(&self.kind, handling))
     }
 }
 
 impl Form {
-    /// The form of a column that the pipeline declares; `decimals` says what strings in decimal columns are.
-    pub fn declared(kind: &Kind, decimals: Base64) -> Form {
+    /// The form of a column that the pipeline declares.
+    pub fn declared(kind: &Kind, handling: Handling) -> Form {
         match kind {
             Kind::Any => Form::Any,
             Kind::Bool => Form::Bool,
@@ -133,17 +156,18 @@ impl Form {
             Kind::UInt64 => Form::UInt,
             Kind::Float64 => Form::Float,
             Kind::Decimal { precision, scale } => {
-                Form::Decimal(DecimalForm { scale: *scale, precision: *precision, strings: decimals })
+                Form::Decimal(DecimalForm { scale: *scale, precision: *precision, strings: handling.decimals })
             }
-            Kind::Text | Kind::Uuid | Kind::Interval => Form::Text,
-            Kind::Bytes => Form::Bytes,
+            Kind::Text | Kind::Uuid => Form::Text,
+            Kind::Interval => Form::Interval,
+            Kind::Bytes => Form::Bytes(handling.binary),
             Kind::Bits => Form::Bits,
             Kind::Json => Form::Json,
             Kind::Date => Form::Date,
             Kind::Time(digits) => Form::Time { per_second: units(*digits) },
             Kind::Timestamp(digits) => Form::Timestamp { per_second: units(*digits) },
             Kind::TimestampTz(_) => Form::TimestampTz,
-            Kind::List(of) => Form::List(Box::new(Form::declared(of, decimals))),
+            Kind::List(of) => Form::List(Box::new(Form::declared(of, handling))),
             Kind::Map => Form::Map(Box::new(Form::Any)),
         }
     }
@@ -159,14 +183,17 @@ impl Form {
             Form::Decimal(_) => "a decimal (base64 digits with a declared scale, a number, or {scale, value})",
             Form::Text => "text",
             Form::Json => "JSON",
-            Form::Bytes | Form::Bits => "base64 bytes",
+            Form::Bytes(Binary::Hex) => "bytes as hexadecimal digits",
+            Form::Bytes(Binary::Base64) | Form::Bits => "base64 bytes",
             Form::Date => "a date (days since 1970 or ISO text)",
             Form::Time { .. } => "a time (a count of units or ISO text)",
             Form::Timestamp { .. } => "a timestamp (a count of units or ISO text)",
             Form::TimestampTz => "an ISO 8601 timestamp with a zone",
+            Form::Interval => "an ISO 8601 interval or a count of microseconds",
             Form::Structured(_) => "a structured date or time",
             Form::List(_) => "a list",
             Form::Map(_) => "a map",
+            Form::Pairs(_) => "a list of pairs",
             Form::Struct(_) => "a struct",
         }
     }

@@ -25,11 +25,16 @@ mod fault;
 mod flattened;
 mod form;
 mod json;
+mod json_schema;
 mod key;
 mod layout;
 mod mongodb;
+mod outbox;
+mod parts;
 mod payload;
 mod placeholder;
+mod protobuf;
+mod retype;
 mod schemas;
 mod signal;
 mod source;
@@ -38,12 +43,17 @@ mod temporal;
 mod topic;
 
 pub use avro::AvroSchema;
-pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names};
+pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, KeyFormat, Names};
 pub use fault::Fault;
-pub use form::{Base64, DeclaredColumn};
+pub use flattened::Metadata;
+pub use form::{Base64, Binary, DeclaredColumn, Handling};
+pub use outbox::Outbox;
 pub use placeholder::Unavailable;
-pub use schemas::{Known, RegistrySchemas};
+pub use protobuf::ProtobufSchema;
+pub use schemas::{JsonSchema, Known, RegistrySchemas};
 
+#[cfg(test)]
+mod catalogue;
 #[cfg(test)]
 mod robustness;
 #[cfg(test)]

@@ -27,9 +27,9 @@ pub struct Payload {
 impl Payload {
     /// Finds the payload of a JSON message: bare, or beside a schema, which is learned.
     pub fn find(bytes: &Bytes, schemas: &mut Schemas, config: &Config) -> Result<Payload, Fault> {
-        if let Some((schema, start)) = schemas.find(bytes) {
+        if let Some((schema, start, closed_by_brace)) = schemas.find(bytes) {
             let doc = utf8(bytes.slice(start..))?;
-            return Ok(Payload { doc, schema: Some(schema), at: 0, closed_by_brace: true });
+            return Ok(Payload { doc, schema: Some(schema), at: 0, closed_by_brace });
         }
         let doc = utf8(bytes.clone())?;
         let mut cursor = Cursor::new(&doc);
@@ -48,8 +48,18 @@ impl Payload {
             return Ok(bare(doc.clone()));
         }
         let at = cursor.offset();
-        let schema = Schema::parse(schema)?.map(|schema| schemas.add(config, bytes.slice(..at), &schema));
+        let prefix = bytes.get(..at).unwrap_or_default();
+        let schema = Schema::parse(schema)?.map(|schema| schemas.add(config, prefix, true, &schema));
         Ok(Payload { doc: doc.clone(), schema, at, closed_by_brace: true })
+    }
+
+    /// The payload that stands right behind a schema of which nothing is needed; `None` where `text` is no such pair.
+    pub fn beside_schema(text: &str) -> Option<Cursor<'_>> {
+        let mut cursor = Cursor::new(text);
+        let pair = cursor.next().ok()? == Next::Object && cursor.open_object().ok()? && cursor.try_key("schema");
+        let schema = pair && matches!(cursor.next().ok()?, Next::Object | Next::Null);
+        let behind = schema && cursor.skip().is_ok() && cursor.more_fields().ok()? && cursor.try_key("payload");
+        behind.then_some(cursor)
     }
 
     /// `{"payload": …}` alone or with the schema behind it.
@@ -62,10 +72,11 @@ impl Payload {
         let payload = cursor.skip()?;
         let mut schema = None;
         if cursor.more_fields()? {
-            if !cursor.try_key("schema") {
+            let beside = cursor.try_key("schema") && matches!(cursor.next()?, Next::Object | Next::Null);
+            if !beside {
                 return Ok(Payload { doc: doc.clone(), schema: None, at: 0, closed_by_brace: false });
             }
-            schema = Schema::parse(cursor.skip()?)?.map(|schema| schemas.add(config, Bytes::new(), &schema));
+            schema = schemas.embedded(config, cursor.skip()?)?;
             if cursor.more_fields()? {
                 return Err(Fault::new("envelope.shape", "expected `schema` and `payload` and nothing else"));
             }
@@ -82,6 +93,18 @@ fn utf8(bytes: Bytes) -> Result<ByteString, Fault> {
 }
 
 impl Payload {
+    /// Refuses a payload without a schema where the pipeline counts on one.
+    pub fn check(self, config: &Config) -> Result<Payload, Fault> {
+        if config.schemas_required && self.schema.is_none() {
+            return Err(Fault::new(
+                "schema.missing",
+                "expected the message's schema (`schemas: required`): set the converter's `schemas.enable`, or declare \
+                 the columns in `tables:`",
+            ));
+        }
+        Ok(self)
+    }
+
     /// A cursor at the payload.
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor::starting(&self.doc, self.at)

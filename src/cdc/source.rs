@@ -62,6 +62,9 @@ impl<'a> Source<'a> {
     fn take(&mut self, name: &str, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
         let place = match name {
             "table" | "collection" => {
+                if self.table.is_some() {
+                    return Err(Fault::new("json.duplicate", "`source` names its table twice"));
+                }
                 if cursor.next()? == Next::Text {
                     self.table = Some(cursor.string()?).filter(|t| !t.raw.is_empty());
                     return Ok(());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::record::{Epoch, Message, Op, Record, SourcePosition, Value};
 
-const SOURCE: &str = r#"{"version":"3.6.0.Final","connector":"postgresql","name":"bank","ts_ms":1767225600123,"snapshot":"false","db":"core","sequence":"[\"100\",\"120\"]","ts_us":1767225600123456,"ts_ns":1767225600123456000,"schema":"public","table":"transaction","txId":7,"lsn":120,"xmin":null,"origin":null,"origin_lsn":null}"#;
+pub(super) const SOURCE: &str = r#"{"version":"3.6.0.Final","connector":"postgresql","name":"bank","ts_ms":1767225600123,"snapshot":"false","db":"core","sequence":"[\"100\",\"120\"]","ts_us":1767225600123456,"ts_ns":1767225600123456000,"schema":"public","table":"transaction","txId":7,"lsn":120,"xmin":null,"origin":null,"origin_lsn":null}"#;
 
 pub(super) fn message(topic: &str, offset: i64, key: Option<&str>, value: Option<&str>) -> Message {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
@@ -156,8 +156,7 @@ fn decimals_of_every_handling_mode() {
         let record = change(config.clone(), Some(r#"{"id":7}"#), &envelope("c", "null", after));
         assert_eq!(row(&record), expected);
     }
-    let text = Config { decimals: Base64::Never, ..config };
-    let text = Config { tables: text.tables.clone(), ..text };
+    let text = Config { handling: Handling { decimals: Base64::Never, ..Handling::default() }, ..config };
     let record = change(text, Some(r#"{"id":7}"#), &envelope("c", "null", r#"{"a":"1000"}"#));
     assert_eq!(row(&record), r#"{"a":1000}"#);
 }

@@ -12,6 +12,7 @@ use super::connect::Schema;
 use super::decoder::{Config, DeclaredTable, Format, Names};
 use super::form::Form;
 use super::layout::Layouts;
+use super::retype::{Retype, Without};
 use super::source::Source;
 use crate::record::TableSchema;
 
@@ -37,6 +38,8 @@ pub struct Topic {
     pub tables: Vec<Table>,
     /// Index of the table of the last event.
     pub last: usize,
+    /// Flattened rows without their metadata.
+    pub without: Without,
 }
 
 /// A table as its events describe it.
@@ -56,6 +59,8 @@ pub struct Table {
     pub keys: Layouts,
     /// The declared key columns, as a schema, once a key was taken from a row.
     pub key_schema: Option<Arc<TableSchema>>,
+    /// Rows of binary encodings in the declared types.
+    pub retype: Retype,
 }
 
 impl Topics {
@@ -124,11 +129,12 @@ impl Table {
         let documents =
             identity.first().is_some_and(|connector| &**connector == "mongodb") || config.format == Format::Mongodb;
         let columns = declared.iter().flat_map(|table| &table.columns);
-        let known = columns.map(|column| (column.name.clone(), column.form(config.decimals), column.kind.clone()));
+        let known = columns.map(|column| (column.name.clone(), column.form(config.handling), column.kind.clone()));
         let rows = if documents { Layouts::all(Form::Extended) } else { Layouts::new(known) };
         let keys = rows.of_same_columns();
         let name = declared.as_ref().map_or_else(|| name.into(), |table| table.name.clone());
-        Table { identity, name, incarnation, documents, declared, rows, keys, key_schema: None }
+        let retype = Retype::default();
+        Table { identity, name, incarnation, documents, declared, rows, keys, key_schema: None, retype }
     }
 }
 
@@ -142,6 +148,10 @@ pub struct Schemas {
 /// One embedded schema: the bytes from the message's start to its payload, and what they mean.
 pub struct Embedded {
     prefix: Bytes,
+    /// Whether the payload stands in an object whose `}` has to follow it.
+    in_object: bool,
+    /// Whether its messages are events of Debezium's own and no rows.
+    pub is_control: bool,
     /// Rows of this schema.
     pub rows: Layouts,
     /// Keys without a schema of their own, whose columns this schema tells.
@@ -149,13 +159,29 @@ pub struct Embedded {
 }
 
 impl Schemas {
-    /// The schema that `message` begins with, and where its payload begins.
-    pub fn find(&mut self, message: &[u8]) -> Option<(usize, usize)> {
+    /// The schema that `message` begins with, where its payload begins, and whether that stands in an object.
+    pub fn find(&mut self, message: &[u8]) -> Option<(usize, usize, bool)> {
         let fits = |e: &Embedded| message.starts_with(&e.prefix);
         if !self.known.get(self.last).is_some_and(fits) {
             self.last = self.known.iter().position(fits)?;
         }
-        self.known.get(self.last).map(|e| (self.last, e.prefix.len()))
+        self.known.get(self.last).map(|e| (self.last, e.prefix.len(), e.in_object))
+    }
+
+    /// The schema of a registry behind whose frame, the first `at` bytes, `message` has its value; remembered.
+    pub fn framed(&mut self, config: &Config, message: &[u8], at: usize, schema: &Schema) {
+        if self.find(message).is_none() {
+            let frame = message.get(..at).unwrap_or_default();
+            self.add(config, frame, false, schema);
+        }
+    }
+
+    /// A schema that does not stand right before its payload, known by its own text; `None` for `null`.
+    pub fn embedded(&mut self, config: &Config, text: &str) -> Result<Option<usize>, Fault> {
+        if let Some(at) = self.known.iter().position(|e| *e.prefix == *text.as_bytes()) {
+            return Ok(Some(at));
+        }
+        Ok(Schema::parse(text)?.map(|schema| self.add(config, text.as_bytes(), false, &schema)))
     }
 
     /// The schema last seen.
@@ -168,22 +194,23 @@ impl Schemas {
         self.known.get_mut(index)
     }
 
-    /// Remembers a schema; an empty `prefix` never fits another message again.
-    pub fn add(&mut self, config: &Config, prefix: Bytes, schema: &Schema) -> usize {
+    /// Remembers the schema of messages that begin with `prefix`.
+    pub fn add(&mut self, config: &Config, prefix: &[u8], in_object: bool, schema: &Schema) -> usize {
         let row = schema.field("after").or_else(|| schema.field("before")).unwrap_or(schema);
         let table = schema.table().and_then(|name| {
             let qualified = || config.tables.iter().find(|(known, _)| known.rsplit('.').next() == Some(name));
             config.tables.get(name).or_else(|| qualified().map(|(_, table)| table))
         });
-        let columns = row.columns().into_iter().map(|column| column.declared(table.map(|table| &**table)));
+        let columns =
+            row.columns().into_iter().map(|column| column.declared(table.map(|table| &**table), config.handling));
         let rows = Layouts::new(columns.map(|c| (c.name, c.form, c.kind)));
         let keys = rows.of_same_columns();
         if self.known.len() >= SCHEMAS {
             self.known.remove(0);
         }
         // A copy: a slice would keep the whole batch of messages alive.
-        let prefix = Bytes::copy_from_slice(&prefix);
-        self.known.push(Embedded { prefix, rows, keys });
+        let prefix = Bytes::copy_from_slice(prefix);
+        self.known.push(Embedded { prefix, in_object, is_control: schema.is_control(), rows, keys });
         self.last = self.known.len() - 1;
         self.last
     }

@@ -1,11 +1,12 @@
-//! `headwater check`: every problem of every file, without touching the network.
+//! `headwater check`: every problem of every file, without touching the network. Warnings tell what is allowed and yet
+//! probably not meant.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{Context, Outcome, report};
-use crate::pipeline::{ProcessVariables, load};
+use crate::pipeline::{LoadFailure, Pipeline, ProcessVariables, load};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -13,6 +14,10 @@ pub struct Args {
     /// Pipeline files, or folders: all their .yaml and .yml files, also deeper
     #[arg(required = true)]
     files: Vec<PathBuf>,
+
+    /// Fail when there are warnings, too
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
@@ -23,12 +28,22 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     if files.is_empty() {
         return Err(Error::Config("no .yaml or .yml file in the given folders".to_string()));
     }
-    let (mut text, mut results, mut problems, mut bad) = (String::new(), Vec::new(), 0, 0);
+    let (mut text, mut results, mut problems, mut bad, mut warnings) = (String::new(), Vec::new(), 0, 0, 0);
     for file in &files {
         match load(file, &context.registry, &ProcessVariables) {
             Ok(pipeline) => {
+                let found = warnings_of(file, &pipeline);
+                warnings += found.problems.len();
+                if !found.problems.is_empty() {
+                    text.push_str(&format!(
+                        "warnings in {}:\n{}",
+                        file.display(),
+                        report::render(&found, context.out.is_fancy())
+                    ));
+                }
                 text.push_str(&format!("ok {} ({})\n", file.display(), pipeline.name));
-                results.push(json!({ "file": file, "ok": true, "pipeline": &*pipeline.name, "problems": [] }));
+                let (name, found) = (&*pipeline.name, report::to_json(&found));
+                results.push(json!({ "file": file, "ok": true, "pipeline": name, "problems": [], "warnings": found }));
             }
             Err(failure) => {
                 problems += failure.problems.len();
@@ -38,12 +53,22 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
             }
         }
     }
-    let summary = match bad {
-        0 => format!("{} checked, no problems", count(files.len(), "file")),
-        _ => format!("{} in {bad} of {}", count(problems, "problem"), count(files.len(), "file")),
+    let checked = count(files.len(), "file");
+    let summary = match (bad, warnings) {
+        (0, 0) => format!("{checked} checked, no problems"),
+        (0, _) => format!("{checked} checked, no problems, {}", count(warnings, "warning")),
+        _ => format!("{} in {bad} of {checked}", count(problems, "problem")),
     };
-    let error = (bad > 0).then(|| Error::Config(summary.clone()));
+    let refused = bad > 0 || (args.deny_warnings && warnings > 0);
+    let error = refused.then(|| Error::Config(summary.clone()));
     Ok(Outcome { text, summary, result: json!({ "files": results }), error })
+}
+
+/// A file's warnings, shown like problems.
+fn warnings_of(file: &Path, pipeline: &Pipeline) -> LoadFailure {
+    let source = if pipeline.warnings.is_empty() { None } else { std::fs::read_to_string(file).ok() };
+    let (file, problems) = (file.display().to_string(), pipeline.warnings.clone());
+    LoadFailure { file, source: source.unwrap_or_default(), problems }
 }
 
 fn count(n: usize, what: &str) -> String {

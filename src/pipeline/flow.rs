@@ -23,6 +23,8 @@ pub struct Flow {
     pub indexes: Vec<(String, String)>,
     /// What to do when the columns of a table change.
     pub on_schema_change: OnSchemaChange,
+    /// What is allowed and yet probably not meant: `check` tells it, nothing is refused.
+    pub warnings: Vec<Problem>,
 }
 
 /// What to do when the columns of a table change while the pipeline runs: by table, and for all others.

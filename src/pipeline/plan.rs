@@ -35,6 +35,8 @@ pub struct Pipeline {
     pub shutdown: Duration,
     /// The source and the stages with what flows out of each, in order.
     pub steps: Vec<Step>,
+    /// What is allowed and yet probably not meant, in the order of the file.
+    pub warnings: Vec<Problem>,
     file: Arc<str>,
     secrets: Secrets,
     source: Part,
@@ -124,7 +126,10 @@ fn load_bytes(
     // What a component says of a value that could not be resolved is noise.
     problems.extend(found.into_iter().filter(|p| !unresolved.contains(&p.path)));
     match pipeline {
-        Some(pipeline) if problems.is_empty() => Ok(Pipeline { secrets, file: file.into(), ..pipeline }),
+        Some(pipeline) if problems.is_empty() => {
+            let warnings = tidy(pipeline.warnings, text, &secrets);
+            Ok(Pipeline { secrets, warnings, file: file.into(), ..pipeline })
+        }
         _ => Err(failure(text, tidy(problems, text, &secrets))),
     }
 }
@@ -161,6 +166,7 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     let source = source?;
     let (_, steps) = instantiate(&source, &stages, registry, None, problems);
     let store = steps.last().and_then(|step| step.flow.store.clone());
+    let warnings = steps.last().map(|step| step.flow.warnings.clone()).unwrap_or_default();
     let parking = parking.in_store(store.clone().unwrap_or_else(|| format!("{}-parking", name.value)));
     let state = store.unwrap_or_else(|| parking.store.clone()).into();
     Some(Pipeline {
@@ -171,6 +177,7 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
         state,
         shutdown,
         steps,
+        warnings,
         file: "".into(),
         secrets: Secrets::default(),
         source,

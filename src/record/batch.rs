@@ -15,6 +15,25 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// What could not be read or applied; the lane parks it before it commits.
     pub rejects: Vec<Reject>,
+    /// What the source told about itself on the way.
+    pub news: Vec<News>,
+}
+
+/// What a source tells about itself, beside its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It was alive at this time of its connector's clock.
+    Alive {
+        /// Milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// Its initial load goes on, or is complete.
+    InitialLoad {
+        /// The connector's name.
+        connector: String,
+        /// Whether all tables are loaded.
+        complete: bool,
+    },
 }
 
 impl Batch {

@@ -1,17 +1,7 @@
 //! Values and rows as exact JSON text: what `raw dump`, the SQLite sink and people read.
 //!
-//! | value | JSON |
-//! |---|---|
-//! | null | `null` |
-//! | bool, integers, decimals | literals and numbers with all their digits; trailing zeros of a decimal are kept |
-//! | NaN, ±infinity (float or decimal) | the texts `"NaN"`, `"Infinity"`, `"-Infinity"` |
-//! | float | the shortest number that reads back as the same double |
-//! | text | text |
-//! | bytes | standard base64 text |
-//! | date, time, timestamp | ISO 8601 text; an instant ends in `Z`; SQL's infinities are `"infinity"`, `"-infinity"` |
-//! | JSON | itself without insignificant white space; as text when it is not JSON |
-//! | list, map, row | array, object, object in column order |
-//! | unchanged | the field is left out of its row or map: nothing is known about it; `null` in a list |
+//! The mapping stands in the documentation of [`Value`]. A row is an object in column order; JSON inside it loses its
+//! insignificant white space, and becomes text when it is not JSON.
 //!
 //! The output is one line: control characters are escaped. Deliberately absent: reading JSON back, which needs kinds.
 

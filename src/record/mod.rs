@@ -9,17 +9,19 @@ mod decimal;
 mod epoch;
 mod json;
 mod message;
+mod patch;
 mod position;
 mod row;
 mod schema;
 mod time;
 mod value;
 
-pub use batch::{Batch, Reject};
+pub use batch::{Batch, News, Reject};
 pub use decimal::Decimal;
 pub use epoch::Epoch;
 pub use json::write_json_text;
 pub use message::Message;
+pub use patch::Patch;
 pub use position::{Order, Position, SourcePosition, supersedes};
 pub use row::Row;
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
@@ -61,6 +63,8 @@ pub struct Record {
     pub key: Row,
     /// The row after the change; `None` for deletes and truncates.
     pub row: Option<Row>,
+    /// What changed, where an update tells no row: a raw store makes the row of it.
+    pub patch: Option<Box<Patch>>,
     /// The row before the change as the source told it. With PostgreSQL's default replica identity it is absent, or
     /// only its key columns are real.
     pub before: Option<Row>,

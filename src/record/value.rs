@@ -9,6 +9,33 @@ use bytestring::ByteString;
 use super::{Date, Decimal, Time, Timestamp};
 
 /// One value. Text and bytes are shared slices of the batch they were read from: cloning them copies nothing.
+///
+/// # From the source's types to the targets'
+///
+/// The one table of this mapping. *JSON* is what `raw dump`, the SQLite sink and people read; *BSON* what the `mongodb`
+/// sink writes. A raw store keeps every value so that it reads back as itself, tagged where its column does not tell.
+///
+/// | value | what becomes it | JSON | BSON | what the target cannot hold |
+/// |---|---|---|---|---|
+/// | null | SQL null; MySQL's zero dates in nullable columns | `null` | null | |
+/// | unchanged | the placeholder of TOAST and LOB values, in every disguise | left out; `null` in a list | – | a sink without `raw` before it rejects: `value.unchanged` |
+/// | bool | boolean, `BIT(1)`, `TINYINT(1)` declared `bool` | `true`, `false` | bool | |
+/// | int64 | integers, years | all digits | int64, never int32: a field has one type | |
+/// | uint64 | MySQL's `BIGINT UNSIGNED`, also where it wrapped below zero | all digits | int64; decimal128 above 2^63-1 | |
+/// | float64 | single (by its shortest text) and double precision | shortest text that reads back; `"NaN"`, `"Infinity"`, `"-Infinity"` | double, NaN and infinities too | |
+/// | decimal | Connect's `Decimal`, `VariableScaleDecimal`, money, unlimited `numeric`; text or double by handling mode | number with all digits and trailing zeros; specials as text | decimal128 with its trailing zeros | wider than 34 digits: rejected `value.decimal_too_wide`; `decimals: text` stores all |
+/// | text | text, enums, sets, XML, `ltree`, UUIDs, intervals, `timetz`, JSON that is none any more (cut, moved away) | text | text | NUL in a *name*: BSON has none, rejected |
+/// | bytes | binary (base64 or hexadecimal text), bit strings (least significant byte first), WKB | base64 | binary, subtype 0 | |
+/// | date | days since 1970, ISO text, structured dates | `YYYY-MM-DD`, years beyond 9999 as `+YYYYY` and before 1 as `-YYYY`; `infinity` | the same text | |
+/// | time | milli-, micro- or nanoseconds of the day, 24:00:00, MySQL's ±838:59:59; numeric intervals | `[-]HH:MM:SS[.f]` | the same text with the column's digits | |
+/// | timestamp | counts since 1970 of wall time, by the unit of the column's digits | `YYYY-MM-DDTHH:MM:SS[.f]`, no zone | the same text: a BSON date would claim to be UTC | |
+/// | timestamptz | ISO text with a zone, normalized to UTC | the same with `Z` | date for up to 3 digits; else text, which a date would cut (`timestamps: date` cuts, `text` makes all text) | SQL's infinities as dates: rejected `value.not_a_date`; as text they are `infinity` |
+/// | JSON | `json`, `jsonb`, `hstore` as text | itself, numbers with all digits | text | |
+/// | list | arrays of any depth, nulls in them; maps with keys that are not text: pairs | array | array | deeper than 150: rejected `document.too_deep` |
+/// | map | structs, `hstore` as a map, points and geometry, nested documents | object | document | the same |
+///
+/// What denotes no value at all (a structured zero date, a Decimal without a scale, days beyond 32 bits) is a fault where
+/// it is read, and its message is parked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
     /// SQL null.

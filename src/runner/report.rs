@@ -64,6 +64,8 @@ fn log(name: &str, now: &Snapshot, rate: f64) {
         rate = rate.round(),
         lag = now.lag,
         lag_secs = now.lag_secs(),
+        source_secs = now.source_secs(),
+        loading = now.loading,
         tables = tables.join(" "),
         "progress"
     );
@@ -98,9 +100,11 @@ impl Bars {
 /// `load  41 %  82,000 rows  12,400/s  ETA 9 s` while far behind, `live  lag 12 (0.3 s)  500/s` after.
 fn line(now: &Snapshot, rate: f64) -> String {
     let parked = if now.parked > 0 { format!("  parked {}", now.parked) } else { String::new() };
+    // The source's own word counts; without it, a long way behind is a load.
+    let is_load = |lag| now.loading.unwrap_or(lag > LOADING_ABOVE);
     match now.lag {
-        Some(lag) if lag > LOADING_ABOVE => {
-            let share = 100.0 * now.read as f64 / (now.read + lag) as f64;
+        Some(lag) if is_load(lag) => {
+            let share = 100.0 * now.read as f64 / (now.read + lag).max(1) as f64;
             let eta = if rate > 0.0 { format!("{:.0} s", lag as f64 / rate) } else { "unknown".to_string() };
             format!("load  {share:.0} %  {} rows  {rate:.0}/s  ETA {eta}{parked}", now.read)
         }
@@ -124,8 +128,14 @@ mod tests {
             lag: Some(50_000),
             elapsed_secs: 1.0,
             tables: Default::default(),
+            alive_ms: None,
+            read_until_ms: None,
+            loading: None,
         };
         assert_eq!(line(&now, 10_000.0), "load  50 %  50000 rows  10000/s  ETA 5 s  parked 2");
-        assert!(line(&Snapshot { lag: Some(3), ..now }, 1.0).starts_with("live"));
+        assert!(line(&Snapshot { lag: Some(3), ..now.clone() }, 1.0).starts_with("live"));
+        // What the source told counts more than the lag.
+        assert!(line(&Snapshot { loading: Some(false), ..now.clone() }, 1.0).starts_with("live"));
+        assert!(line(&Snapshot { loading: Some(true), lag: Some(3), ..now }, 1.0).starts_with("load"));
     }
 }

@@ -49,6 +49,7 @@ pub fn record(table: &str, row: Row) -> Record {
         op: Op::Read,
         key: Row::of(key),
         row: Some(row),
+        patch: None,
         before: None,
         position: Position {
             topic: "t".into(),

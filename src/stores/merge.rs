@@ -4,12 +4,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec;
 use super::identity::{Identity, identity, values_of};
-use crate::record::{Kind, Row, TableSchema, Value, write_json_text};
+use crate::record::{Kind, Record, Row, TableSchema, Value, write_json_text};
 use std::sync::Arc;
 
 /// Reason of `row.unchanged_without_base`.
 pub const UNCHANGED: &str = "the source did not send a large value that did not change, and no earlier version of the row \
                              is stored: load the row again (an incremental snapshot) or set replica identity full";
+/// Reason of `row.patch_without_base`.
+pub const PATCH: &str = "the source told only what changed in the document, and no earlier version of it that the change \
+                         fits is stored: load the document again (an incremental snapshot), or set the connector's \
+                         capture.mode to change_streams_update_full";
 /// Reason of `row.missing`.
 pub const MISSING: &str = "expected a row in a create, update or read";
 /// Reason of `keyless.no_match`.
@@ -18,6 +22,23 @@ pub const NO_MATCH: &str = "no stored row equals the one that the source changed
 
 /// Stands for a row's content.
 pub type Digest = [u8; 16];
+
+/// Whether the source told only a part of the row.
+pub fn is_incomplete(record: &Record) -> bool {
+    record.patch.is_some() || record.row.as_ref().is_some_and(is_partial)
+}
+
+/// The whole row of a record that tells only a part of it; class and reason when `base` does not have the rest.
+pub fn completed(record: &Record, base: Option<&Row>) -> Result<Row, (&'static str, &'static str)> {
+    if let Some(patch) = &record.patch {
+        return base.and_then(|base| patch.apply(base)).ok_or(("row.patch_without_base", PATCH));
+    }
+    let mut row = record.row.clone();
+    match row.as_mut().zip(base).is_some_and(|(row, base)| complete(row, base)) {
+        true => row.ok_or(("row.missing", MISSING)),
+        false => Err(("row.unchanged_without_base", UNCHANGED)),
+    }
+}
 
 /// Whether the source left values out.
 pub fn is_partial(row: &Row) -> bool {

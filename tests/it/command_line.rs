@@ -88,6 +88,23 @@ fn check_takes_folders_and_says_how_each_file_did() {
 }
 
 #[test]
+fn warnings_are_told_and_fail_only_when_asked_to() {
+    let warned = "name: warned\nsource:\n  file: { path: x.jsonl }\nstages:\n  - debezium: { tables: { account: { key: [id] } } }\n";
+    let directory = folder(&[("warned.yaml", warned)]);
+    let output = headwater(directory.path(), &["check", "warned.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("warned.yaml:5:27") && stdout(&output).contains("stay base64"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(stderr(&output), "1 file checked, no problems, 1 warning\n");
+    let output = headwater(directory.path(), &["check", "warned.yaml", "--deny-warnings", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(json(&output)["result"]["files"][0]["warnings"][0]["code"], "table.untyped");
+}
+
+#[test]
 fn exit_codes_say_what_happened() {
     let directory = folder(&[("good.yaml", GOOD), ("headwater.toml", "data_dri = 'x'\n"), ("empty/x.txt", "")]);
     let good = ["--config", "/dev/null"];

@@ -21,6 +21,7 @@ mod raw_copy;
 mod replay;
 mod runner;
 mod schema_changes;
+mod schema_registry;
 mod sinks;
 mod stores;
 mod topics;

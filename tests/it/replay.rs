@@ -111,6 +111,7 @@ impl Change {
             op: if row.is_some() { [Op::Read, Op::Create, Op::Update][offset as usize % 3] } else { Op::Delete },
             key: Row::of([id]),
             row,
+            patch: None,
             before: None,
             position: Position {
                 topic: TABLES[self.table].into(),

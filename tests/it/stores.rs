@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater::record::{Epoch, Kind, Message, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
+use headwater::record::{Epoch, Kind, Message, Op, Patch, Position, Record, Row, SourcePosition, TableSchema, Value};
 use headwater::stores::{Index, Parked, SharedStore, Snapshot, Stores};
 
 /// A store that can be opened again.
@@ -66,6 +66,7 @@ conformance! {
     a_deleted_row_comes_back_only_by_a_newer_version
     unchanged_values_are_kept
     unchanged_without_a_base_is_rejected
+    patches_are_applied_to_what_is_stored
     a_key_change_is_a_delete_and_a_create
     truncate_removes_what_is_older
     truncate_holds_against_late_rows
@@ -120,6 +121,7 @@ fn record(op: Op, key: Row, row: Option<Row>, position: Position) -> Record {
         op,
         key,
         row,
+        patch: None,
         before: None,
         version: position.offset as u64 + 1,
         position,
@@ -251,6 +253,45 @@ async fn unchanged_without_a_base_is_rejected(engine: &Engine) {
     let applied = store.apply(vec![put(Op::Create, 4, 2, 10, Value::Unchanged)]).await.unwrap();
     assert_eq!(applied.rejects.len(), 1);
     assert!(contents(&store).await.is_empty());
+}
+
+async fn patches_are_applied_to_what_is_stored(engine: &Engine) {
+    let store = engine.open().await;
+    let patch = |offset, n, column: &str, value: Value| {
+        let patch = Patch { updated: vec![(column.into(), value)], ..Patch::default() };
+        Record { patch: Some(Box::new(patch)), ..record(Op::Update, id(n), None, at(0, offset)) }
+    };
+    let batch = || {
+        vec![
+            put(Op::Create, 1, 1, 10, "a"),
+            patch(2, 1, "owner", Value::Int(11)),
+            patch(3, 1, "note", "b".into()),
+            patch(4, 1, "new", Value::Null),
+        ]
+    };
+    let (records, _) = apply(&store, batch()).await;
+    let named = |row: &Row| row.iter().map(|(name, value)| (name.to_string(), value.clone())).collect::<Vec<_>>();
+    let whole =
+        |fields: &[(&str, Value)]| fields.iter().map(|(name, v)| (name.to_string(), v.clone())).collect::<Vec<_>>();
+    let last = whole(&[("id", Value::Int(1)), ("owner", Value::Int(11)), ("note", "b".into()), ("new", Value::Null)]);
+    assert_eq!(records[3].row.as_ref().map(named), Some(last.clone()));
+    assert!(records.iter().all(|record| record.patch.is_none()), "what leaves is whole");
+    assert_eq!(contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(), [last.clone()]);
+    // Again, also one by one after a restart: the same.
+    for record in batch() {
+        store.apply(vec![record]).await.unwrap();
+    }
+    assert_eq!(contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(), [last.clone()]);
+    // Nothing stored, a deleted document, a path that leads nowhere: parked, never half a document.
+    apply(&store, vec![put(Op::Create, 5, 2, 10, "b"), delete(6, 2)]).await;
+    for bad in [patch(7, 3, "note", "c".into()), patch(8, 2, "note", "c".into()), patch(9, 1, "note.x", Value::Null)] {
+        let applied = store.apply(vec![bad]).await.unwrap();
+        assert_eq!(
+            applied.rejects.iter().map(|(_, reject)| reject.code).collect::<Vec<_>>(),
+            ["row.patch_without_base"]
+        );
+    }
+    assert_eq!(contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(), [last]);
 }
 
 async fn a_key_change_is_a_delete_and_a_create(engine: &Engine) {

@@ -6,7 +6,7 @@ mod binary;
 mod envelope;
 mod schema;
 
-pub use envelope::{decode, key};
+pub use envelope::{decode, key, parts};
 pub use schema::AvroSchema;
 
 #[cfg(test)]

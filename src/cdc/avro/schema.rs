@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::cdc::Fault;
 use crate::cdc::connect::semantic;
-use crate::cdc::form::{Base64, DecimalForm, Form};
+use crate::cdc::form::{Base64, Binary, DecimalForm, Form};
 use crate::record::{Column, Kind, TableSchema};
 
 /// More nodes than this are no table's schema.
@@ -163,7 +163,7 @@ impl Parser {
             "int" | "long" => (Encoding::Long, Form::Int, Kind::Int64),
             "float" => (Encoding::Float, Form::Float, Kind::Float64),
             "double" => (Encoding::Double, Form::Float, Kind::Float64),
-            "bytes" => (Encoding::Bytes, Form::Bytes, Kind::Bytes),
+            "bytes" => (Encoding::Bytes, Form::Bytes(Binary::Base64), Kind::Bytes),
             "string" => (Encoding::Text, Form::Text, Kind::Text),
             _ => {
                 let known = self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name));
@@ -216,7 +216,11 @@ impl Parser {
             self.add(Encoding::Enum(symbols.into()), Form::Text, Kind::Text)?
         } else {
             let size = json.get("size").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
-            self.add(Encoding::Fixed(size.ok_or_else(|| wrong("a fixed without size"))?), Form::Bytes, Kind::Bytes)?
+            self.add(
+                Encoding::Fixed(size.ok_or_else(|| wrong("a fixed without size"))?),
+                Form::Bytes(Binary::Base64),
+                Kind::Bytes,
+            )?
         };
         self.name(json, namespace, at);
         Ok(at)

@@ -17,25 +17,7 @@
 //! `{_id, …the row's fields…, _headwater: {v: version, as_of: time of the causing change}}`. A key of one column is the
 //! `_id` itself, a composite one a sub-document in key order. Names may hold dots and dollars as MongoDB 5 allows.
 //!
-//! | value | BSON | unless |
-//! |---|---|---|
-//! | null | null | |
-//! | unchanged | – | rejected `value.unchanged`: a `raw` stage fills it in |
-//! | bool, int64 | bool, int64 (never int32: a field has one type) | |
-//! | uint64 above 2^63-1 | decimal128 | |
-//! | float64 | double, NaN and infinities too | |
-//! | decimal | decimal128 with its trailing zeros, NaN and infinities too | wider than 34 digits: rejected `value.decimal_too_wide`; `decimals: text` stores all as text |
-//! | text, JSON, UUID, interval | text | |
-//! | bytes, bits | binary, subtype 0 | |
-//! | date | text `YYYY-MM-DD` | |
-//! | time(p) | text `HH:MM:SS`, p fraction digits | |
-//! | timestamp(p) | text `YYYY-MM-DDTHH:MM:SS`, p fraction digits, no zone: as a BSON date it would claim to be UTC | |
-//! | timestamptz(p ≤ 3) | date | an infinity: rejected `value.not_a_date` |
-//! | timestamptz(p > 3) | text as above with `Z`: a BSON date would cut it | `timestamps: date` cuts, `timestamps: text` makes all text |
-//! | SQL's infinite dates and timestamps | `infinity`, `-infinity`: in text order they stand last and first | |
-//! | list, map | array, document | deeper than 150: rejected `document.too_deep` |
-//!
-//! Where a column's kind is not known, times have nine fraction digits. One field so has one type, and texts sort.
+//! What each value becomes stands in the documentation of [`Value`](crate::record::Value). Where a column's kind is not known, times have nine fraction digits. One field so has one type, and texts sort.
 //!
 //! # How a batch is written
 //! The batch is folded by key. Then, with prices in CPU-seconds of mongod 6 per million (`benches/mongodb.rs`):

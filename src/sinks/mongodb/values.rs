@@ -1,4 +1,4 @@
-//! Values of records as BSON values: the table in [the parent's documentation](super) in code.
+//! Values of records as BSON values: the table in the documentation of [`Value`] in code.
 //!
 //! Invariant: a value is written exactly or not at all; what does not fit is an [`Unfit`] and the record is rejected.
 

@@ -90,6 +90,7 @@ impl Results {
             op: of.op,
             key: of.key.clone(),
             row: None,
+            patch: None,
             before: None,
             position: of.position.clone(),
             version: of.version,

@@ -2,14 +2,19 @@
 //!
 //! ```yaml
 //! - debezium:
-//!     format: debezium             # or flattened (ExtractNewRecordState), mongodb
+//!     format: debezium             # or flattened (ExtractNewRecordState), mongodb, outbox (EventRouter)
 //!     names: table                 # or qualified: schema.table
 //!     decimals: base64             # or text: what strings in declared decimal columns are (decimal.handling.mode)
+//!     binary: base64               # or hex: what strings in declared binary columns are (binary.handling.mode)
+//!     key_format: auto             # or text (StringConverter), integer (LongConverter): keys that JSON or the registry do not tell
+//!     metadata: { prefix: __, names: { change: op } }   # flattened: columns and headers of add.fields, add.headers
 //!     before: false                # true: keep the row before the change wherever the source sends it
 //!     unavailable: __debezium_unavailable_value
 //!     signal_table: debezium_signal
 //!     on_schema_change: evolve     # or pause, ignore: when columns are added, dropped or retyped while events flow
-//!     registry: { url: "http://registry:8081", username: u, password: "${REGISTRY_PASSWORD}" }   # Avro, JSON
+//!     outbox: { table: outboxevent, aggregate_type: aggregatetype }   # a captured outbox table; id, aggregate_id, type, payload
+//!     registry: { url: "http://registry:8081", username: u, password: "${REGISTRY_PASSWORD}" }   # Avro, Protobuf, JSON
+//!     schemas: optional            # or required: JSON without its schema is parked
 //!     tables:                      # types for JSON without a schema, and for `check`
 //!       transaction: { key: [id], on_schema_change: pause, columns: { id: int64, amount: "decimal(18,2)", booked_at: timestamptz } }
 //!       audit_log: { key: none }
@@ -17,7 +22,8 @@
 //!
 //! With a `registry`, messages that name a schema in it are read by that schema, keys and values each for itself; others
 //! stay JSON. What cannot be decoded is rejected with a reason and parked; the rest goes on. Heartbeats, transaction metadata,
-//! schema changes, notifications, logical messages and signals are no data and end here.
+//! schema changes, notifications, logical messages and signals are no data and end here; heartbeats and notifications
+//! of the initial load become news of the source, which the pipeline's progress shows.
 
 mod registry;
 
@@ -27,11 +33,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::cdc::{
-    Base64, Config, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Format, Names, Unavailable,
+    Base64, Binary, Config, Control, DeclaredColumn, DeclaredKey, DeclaredTable, Decoder, Event, Fault, Format,
+    Handling, KeyFormat, Metadata, Names, Outbox, Unavailable,
 };
 use crate::error::Result;
 use crate::pipeline::{Field, Flow, Node, OnSchemaChange, Problem, SchemaPolicy, Section, Spanned, TableFlow};
-use crate::record::{Batch, KIND_NAMES, Reject};
+use crate::record::{Batch, KIND_NAMES, Kind, Message, News, Reject};
 use crate::stage::Stage;
 use registry::Registry;
 
@@ -41,13 +48,15 @@ pub struct DebeziumStage {
     decoder: Decoder,
     registry: Option<Registry>,
     on_schema_change: OnSchemaChange,
+    warnings: Vec<Problem>,
 }
 
 /// Makes the stage from its section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
-    let format = match section.choice("format", &["debezium", "mongodb", "flattened"]) {
+    let format = match section.choice("format", &["debezium", "mongodb", "flattened", "outbox"]) {
         "mongodb" => Format::Mongodb,
         "flattened" => Format::Flattened,
+        "outbox" => Format::Outbox,
         _ => Format::Debezium,
     };
     let names = match section.choice("names", &["table", "qualified"]) {
@@ -58,20 +67,78 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         "text" => Base64::Never,
         _ => Base64::Unless,
     };
+    let binary = match section.choice("binary", &["base64", "hex"]) {
+        "hex" => Binary::Hex,
+        _ => Binary::Base64,
+    };
+    let key_format = match section.choice("key_format", &["auto", "text", "integer"]) {
+        "text" => KeyFormat::Text,
+        "integer" => KeyFormat::Integer,
+        _ => KeyFormat::Auto,
+    };
+    let handling = Handling { decimals, binary };
+    let metadata = section.section("metadata", metadata).unwrap_or_default();
     let keep_before = section.flag("before", false);
     let unavailable = section.text("unavailable").map_or_else(Unavailable::default, |text| Unavailable::new(&text));
     let signal_table = section.text("signal_table").map(|name| name.value);
+    let outbox = section.section("outbox", outbox);
+    let schemas_required = section.choice("schemas", &["optional", "required"]) == "required";
+    let registry = section.section("registry", Registry::read);
+    let mut warnings = Vec::new();
     // Documents of MongoDB have fields of their own each.
     let others = match format {
         Format::Mongodb => section.choice("on_schema_change", &["ignore", "evolve", "pause"]),
         _ => section.choice("on_schema_change", &["evolve", "pause", "ignore"]),
     };
-    let (tables, policies) = tables(section, others);
+    let (tables, policies) = tables(section, others, &mut warnings);
     let on_schema_change = OnSchemaChange { tables: policies, others: policy(others) };
-    let registry = section.section("registry", Registry::read);
+    let decimals_stay = handling.decimals == Base64::Unless && registry.is_none() && !schemas_required;
+    warnings.retain(|_| decimals_stay && matches!(format, Format::Debezium | Format::Flattened));
     let registry_id_bytes = registry.as_ref().map_or(0, |registry| registry.id_bytes);
-    let config = Config { format, names, tables, decimals, unavailable, keep_before, registry_id_bytes, signal_table };
-    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry, on_schema_change })
+    let config = Config {
+        format,
+        names,
+        tables,
+        key_format,
+        handling,
+        metadata,
+        unavailable,
+        keep_before,
+        schemas_required,
+        registry_id_bytes,
+        outbox,
+        signal_table,
+    };
+    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry, on_schema_change, warnings })
+}
+
+fn outbox(section: &mut Section<'_>) -> Outbox {
+    let mut outbox = Outbox::new(&section.required_text("table").value);
+    for (key, place) in [
+        ("id", &mut outbox.id),
+        ("aggregate_type", &mut outbox.aggregate_type),
+        ("aggregate_id", &mut outbox.aggregate_id),
+        ("type", &mut outbox.kind),
+        ("payload", &mut outbox.payload),
+    ] {
+        if let Some(name) = section.text(key) {
+            *place = name.value;
+        }
+    }
+    outbox
+}
+
+fn metadata(section: &mut Section<'_>) -> Metadata {
+    let mut metadata = Metadata::default();
+    if let Some(prefix) = section.text("prefix") {
+        metadata.prefix = prefix.value;
+    }
+    for (name, node) in section.entries("names") {
+        if let Some(told) = section.scalar(node) {
+            metadata.names.insert(name.value, told.value);
+        }
+    }
+    metadata
 }
 
 /// The policy that a choice names.
@@ -85,7 +152,8 @@ fn policy(choice: &str) -> SchemaPolicy {
 
 type Tables = (BTreeMap<String, Arc<DeclaredTable>>, BTreeMap<String, SchemaPolicy>);
 
-fn tables(section: &mut Section<'_>, others: &'static str) -> Tables {
+/// Declared tables. `warnings` hold only where messages carry no schema.
+fn tables(section: &mut Section<'_>, others: &'static str, warnings: &mut Vec<Problem>) -> Tables {
     let (mut tables, mut policies) = (BTreeMap::new(), BTreeMap::new());
     for (name, node) in section.entries("tables") {
         let table = section.nested(node, |section| {
@@ -95,17 +163,31 @@ fn tables(section: &mut Section<'_>, others: &'static str) -> Tables {
                 .chain(["evolve", "pause", "ignore"].into_iter().filter(|c| *c != others))
                 .collect();
             policies.insert(name.value.clone(), policy(section.choice("on_schema_change", &choices)));
-            table(section, &name)
+            table(section, &name, warnings)
         });
+        if table.columns.is_empty() {
+            let message =
+                format!("`{}` has no columns: without schemas in the messages decimals and bytes stay base64", *name);
+            let help = "declare `columns:`, give a `registry:`, or say `schemas: required`";
+            warnings.push(name.problem("table.untyped", message).help(help));
+        }
         tables.insert(name.value, Arc::new(table));
     }
     (tables, policies)
 }
 
-fn table(section: &mut Section<'_>, name: &str) -> DeclaredTable {
+fn table(section: &mut Section<'_>, name: &str, warnings: &mut Vec<Problem>) -> DeclaredTable {
     let key = section.texts("key");
     let entries = section.entries("columns");
     let columns: Vec<_> = entries.iter().filter_map(|(name, node)| column(section, name, node)).collect();
+    for ((name, node), column) in entries.iter().zip(&columns) {
+        if matches!(column.kind, Kind::Decimal { scale: None, .. }) && *column.name == *name.value {
+            let message = format!("`{}` is a decimal without a scale: base64 digits of it cannot be read", **name);
+            let help = "`decimal(precision,scale)`; without a scale only PostgreSQL's unlimited `numeric` arrives readable, \
+                        or set `decimals: text` as the connector's decimal.handling.mode";
+            warnings.push(node.problem("decimal.scale", message).help(help));
+        }
+    }
     if !columns.is_empty() {
         for missing in key.iter().filter(|k| k.value != "none" && !columns.iter().any(|c| *c.name == *k.value)) {
             let problem = missing.problem("field.unknown", format!("key column `{}` is not declared", missing.value));
@@ -141,6 +223,7 @@ impl Stage for DebeziumStage {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
         let on_schema_change = self.on_schema_change.clone();
         let mut flow = Flow { open: true, on_schema_change, ..input };
+        flow.warnings.append(&mut self.warnings);
         for (name, table) in &self.config.tables {
             flow.tables.insert(name.clone(), table_flow(name, table));
         }
@@ -148,18 +231,13 @@ impl Stage for DebeziumStage {
     }
 
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
-        if let Some(registry) = &mut self.registry {
-            for id in self.decoder.schemas().missing(&batch.messages) {
-                let schema = registry.schema(id).await?;
-                self.decoder.schemas().insert(id, schema);
-            }
-        }
+        self.decoder.schemas().forget_unusable();
         batch.records.reserve(batch.messages.len());
         for (origin, message) in batch.messages.iter().enumerate() {
             let origin = u32::try_from(origin).unwrap_or(u32::MAX);
-            match self.decoder.decode(message, origin) {
+            match self.decode(message, origin).await? {
                 Ok(Event::Change(record)) => batch.records.push(record),
-                Ok(Event::Control(_)) => {}
+                Ok(Event::Control(control)) => batch.news.extend(news(&control)),
                 Err(fault) => {
                     let (code, reason) = (fault.code, fault.reason.into_owned());
                     let table = self.decoder.table_of(message).map(str::to_string);
@@ -168,6 +246,35 @@ impl Stage for DebeziumStage {
             }
         }
         Ok(batch)
+    }
+}
+
+impl DebeziumStage {
+    /// Decodes a message; schemas that it names and that are not known yet are fetched, and it is decoded again.
+    async fn decode(&mut self, message: &Message, origin: u32) -> Result<Result<Event, Fault>> {
+        loop {
+            let decoded = self.decoder.decode(message, origin);
+            match (&mut self.registry, self.decoder.schemas().take_wanted()) {
+                (Some(registry), Some(id)) => {
+                    let schema = registry.schema(id).await?;
+                    self.decoder.schemas().insert(id, schema);
+                }
+                _ => return Ok(decoded),
+            }
+        }
+    }
+}
+
+/// What an event that is no change of a row tells about its source.
+fn news(control: &Control) -> Option<News> {
+    match control {
+        Control::Heartbeat { ts_ms } => ts_ms.map(|at_ms| News::Alive { at_ms }),
+        Control::Notification { aggregate, kind, details } if aggregate == "Initial Snapshot" => {
+            let name = details.iter().find(|(name, _)| name == "connector_name").map(|(_, value)| value.clone());
+            let complete = matches!(kind.as_str(), "COMPLETED" | "SKIPPED");
+            Some(News::InitialLoad { connector: name.unwrap_or_default(), complete })
+        }
+        _ => None,
     }
 }
 
@@ -184,4 +291,58 @@ fn table_flow(name: &str, table: &DeclaredTable) -> TableFlow {
         DeclaredKey::FromMessage | DeclaredKey::None => Vec::new(),
     };
     TableFlow { fields: table.columns.iter().map(field).collect(), open: table.columns.is_empty(), key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::plan;
+    use super::*;
+
+    fn warnings(yaml: &str) -> Vec<&'static str> {
+        plan(make, yaml).unwrap().1.warnings.iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn columns_that_would_stay_base64_are_warned_of() {
+        let tables =
+            "tables: { a: { key: [id] }, b: { columns: { id: int64, rate: decimal, amount: 'decimal(18,2)' } } }";
+        assert_eq!(warnings(&format!("{{ {tables} }}")), ["table.untyped", "decimal.scale"]);
+        for settled in
+            ["decimals: text", "schemas: required", "registry: { url: 'http://localhost:1' }", "format: mongodb"]
+        {
+            assert_eq!(warnings(&format!("{{ {settled}, {tables} }}")), [""; 0], "{settled}");
+        }
+        assert_eq!(warnings("{}"), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn heartbeats_and_notifications_become_news() {
+        let (mut stage, _) = plan(make, "{}").unwrap();
+        let message = |topic: &str, value: &str| Message {
+            topic: topic.into(),
+            epoch: Default::default(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            value: Some(bytes::Bytes::copy_from_slice(value.as_bytes())),
+            headers: Vec::new(),
+        };
+        let notification = |kind: &str| {
+            let value = format!(
+                r#"{{"id":"x","aggregate_type":"Initial Snapshot","type":"{kind}","additional_data":{{"connector_name":"bank"}},"timestamp":1}}"#
+            );
+            message("notifications", &value)
+        };
+        let messages = vec![
+            message("__debezium-heartbeat.bank", r#"{"ts_ms":5}"#),
+            notification("STARTED"),
+            notification("COMPLETED"),
+            message("bank.transaction", r#"{"status":"BEGIN","id":"1:2","event_count":null,"data_collections":null}"#),
+        ];
+        let batch = stage.process(Batch::from_messages(messages)).await.unwrap();
+        let load = |complete| News::InitialLoad { connector: "bank".into(), complete };
+        assert_eq!(batch.news, [News::Alive { at_ms: 5 }, load(false), load(true)]);
+        assert!(batch.records.is_empty() && batch.rejects.is_empty());
+    }
 }

@@ -3,16 +3,17 @@
 //! API: “Confluent Schema Registry API Reference” (`/schemas/ids/{id}`, `/subjects/{subject}/versions/{version}`), which
 //! Apicurio serves under `/apis/ccompat/v7` and Karapace as it is.
 //!
-//! A schema never changes under its id, so each is asked for once a process. A registry that cannot be reached or that
-//! refuses the credentials is an outage: the lane pauses and nothing is parked. A schema that it does not have is not.
+//! A schema never changes under its id, so each lane asks for it once. A registry that cannot be reached or that refuses
+//! the credentials is an outage: the lane pauses and nothing is parked. A schema that it does not have is no outage: the
+//! messages are parked, and the next batch that names it asks again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::cdc::{AvroSchema, Fault, Known};
+use crate::cdc::{AvroSchema, Fault, JsonSchema, Known, ProtobufSchema};
 use crate::error::{Error, Result};
 use crate::pipeline::Section;
 
@@ -28,6 +29,7 @@ pub struct Registry {
     login: Login,
     /// How many bytes ids have in messages.
     pub id_bytes: usize,
+    timeout: Duration,
     client: Option<Client>,
 }
 
@@ -49,8 +51,16 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Reference {
+    /// Under which the schema refers to it: the import of a `.proto` file, the full name of an Avro type.
+    name: String,
     subject: String,
     version: i64,
+}
+
+/// What a registry answers with 404, if it is one: `{"error_code":40403, …}`.
+#[derive(Deserialize)]
+struct Refusal {
+    error_code: u32,
 }
 
 impl Registry {
@@ -73,65 +83,74 @@ impl Registry {
             (None, None) => Login::None,
         };
         let id_bytes = section.choice("id_bytes", &["4", "8"]).parse().unwrap_or(4);
-        Registry { urls, login, id_bytes, client: None }
+        let timeout = section.duration("timeout").map_or(TIMEOUT, |timeout| timeout.value);
+        Registry { urls, login, id_bytes, timeout, client: None }
     }
 
     /// The schema of `id`.
     pub async fn schema(&mut self, id: u64) -> Result<Known> {
-        let answer = match self.get(&format!("schemas/ids/{id}")).await? {
+        let answer = match self.get(&["schemas", "ids", &id.to_string()]).await? {
             Some(answer) => answer,
             None => {
                 let reason = format!("the registry does not have schema {id}");
                 return Ok(Known::Unusable(Fault::new("registry.unknown", reason)));
             }
         };
-        match answer.schema_type.as_deref().unwrap_or("AVRO") {
+        let Answer { schema, schema_type, references } = answer;
+        let parsed = match schema_type.as_deref().unwrap_or("AVRO") {
             "AVRO" => {
-                let references = self.references(answer.references).await?;
-                Ok(match AvroSchema::parse(&answer.schema, &references) {
-                    Ok(schema) => Known::Avro(Arc::new(schema)),
-                    Err(fault) => Known::Unusable(fault),
-                })
+                let references = self.references(references).await?;
+                let texts: Vec<String> = references.into_iter().map(|(_, text)| text).collect();
+                AvroSchema::parse(&schema, &texts).map(|schema| Known::Avro(Arc::new(schema)))
             }
-            "JSON" => Ok(Known::Json),
+            "PROTOBUF" => {
+                let references = self.references(references).await?;
+                ProtobufSchema::parse(&schema, &references).map(|schema| Known::Protobuf(Arc::new(schema)))
+            }
+            "JSON" => JsonSchema::parse(&schema).map(|schema| Known::Json(Arc::new(schema))),
             other => {
-                let reason = format!("schema {id} is of type {other}: expected AVRO or JSON");
-                Ok(Known::Unusable(Fault::new("registry.type", reason)))
+                let reason = format!("schema {id} is of type {other}: expected AVRO, PROTOBUF or JSON");
+                Err(Fault::new("registry.type", reason))
             }
-        }
+        };
+        Ok(parsed.unwrap_or_else(Known::Unusable))
     }
 
-    /// Texts of all schemas that are referred to, those first that others refer to.
-    async fn references(&mut self, mut open: Vec<Reference>) -> Result<Vec<String>> {
-        let (mut texts, mut asked) = (Vec::new(), Vec::new());
-        while let Some(reference) = open.pop() {
-            let name = (reference.subject, reference.version);
-            if asked.contains(&name) || asked.len() >= MAX_REFERENCES {
+    /// Names and texts of all schemas that are referred to, those first that others refer to.
+    async fn references(&mut self, mut open: Vec<Reference>) -> Result<Vec<(String, String)>> {
+        let (mut found, mut asked) = (Vec::new(), Vec::new());
+        while let Some(Reference { name, subject, version }) = open.pop() {
+            if asked.contains(&(subject.clone(), version)) || asked.len() >= MAX_REFERENCES {
                 continue;
             }
-            if let Some(answer) = self.get(&format!("subjects/{}/versions/{}", name.0, name.1)).await? {
-                texts.insert(0, answer.schema);
+            let path = ["subjects", &subject, "versions", &version.to_string()];
+            if let Some(answer) = self.get(&path).await? {
+                found.insert(0, (name, answer.schema));
                 open.extend(answer.references);
             }
-            asked.push(name);
+            asked.push((subject, version));
         }
-        Ok(texts)
+        Ok(found)
     }
 
     /// The answer of the first registry that gives one; `None` when it does not have what is asked for.
-    async fn get(&mut self, path: &str) -> Result<Option<Answer>> {
+    async fn get(&mut self, path: &[&str]) -> Result<Option<Answer>> {
         let mut last = Error::Config("registry: no `url` is given".into());
-        for url in self.urls.clone() {
-            match self.ask(&format!("{url}/{path}")).await {
+        for base in self.urls.clone() {
+            let asked = match with_path(&base, path) {
+                Some(url) => self.ask(url).await,
+                None => Err(Error::Config("expected a URL such as http://registry:8081".into())),
+            };
+            match asked {
                 Ok(answer) => return Ok(answer),
-                Err(error) => last = error.at(format!("schema registry {}", without_login(&url))),
+                Err(error) => last = error.at(format!("schema registry {}", without_login(&base))),
             }
         }
         Err(last)
     }
 
-    async fn ask(&mut self, url: &str) -> Result<Option<Answer>> {
-        let unavailable = |e: reqwest::Error| Error::Unavailable(e.without_url().to_string());
+    async fn ask(&mut self, url: Url) -> Result<Option<Answer>> {
+        let unavailable = |e: reqwest::Error| Error::Unavailable(reason(&e));
         let request = self.client()?.get(url).header("accept", "application/vnd.schemaregistry.v1+json");
         let request = match &self.login {
             Login::None => request,
@@ -139,19 +158,30 @@ impl Registry {
             Login::Token(token) => request.bearer_auth(token),
         };
         let response = request.send().await.map_err(unavailable)?;
-        match response.status() {
-            StatusCode::NOT_FOUND => return Ok(None),
+        let status = response.status();
+        match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(Error::Unavailable(
                     "it refuses the credentials (`username` and `password`, or `token`)".into(),
                 ));
             }
-            status if !status.is_success() => return Err(Error::Unavailable(format!("it answers {status}"))),
+            status if status != StatusCode::NOT_FOUND && !status.is_success() => {
+                return Err(Error::Unavailable(format!("it answers {status}")));
+            }
             _ => {}
         }
         let body = response.bytes().await.map_err(unavailable)?;
         if body.len() > MAX_ANSWER_BYTES {
             return Err(Error::Unavailable("its answer is larger than 8 MB".into()));
+        }
+        if status == StatusCode::NOT_FOUND {
+            return match serde_json::from_slice(&body) {
+                Ok(Refusal { error_code: 40_400..=40_499 }) => Ok(None),
+                _ => Err(Error::Unavailable(
+                    "it answers 404 without a registry's error code: is its `url` complete (Apicurio: /apis/ccompat/v7)?"
+                        .into(),
+                )),
+            };
         }
         serde_json::from_slice(&body)
             .map(Some)
@@ -162,11 +192,32 @@ impl Registry {
         if self.client.is_none() {
             // Another part of the process may have installed a provider before: that one serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let client = Client::builder().timeout(TIMEOUT).build();
+            let client = Client::builder().timeout(self.timeout).build();
             self.client = Some(client.map_err(|e| Error::Config(format!("registry: {e}")))?);
         }
         self.client.as_ref().ok_or_else(|| Error::Config("registry: no client".into()))
     }
+}
+
+/// The URL of `path` below `base`. Names of subjects may hold slashes: each step is escaped.
+fn with_path(base: &str, path: &[&str]) -> Option<Url> {
+    let mut url = Url::parse(base).ok()?;
+    url.path_segments_mut().ok()?.pop_if_empty().extend(path);
+    Some(url)
+}
+
+/// Why a request failed, down to the cause, without the URL: that may hold a password.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it does not answer in time (`timeout`)".to_string();
+    }
+    let mut text = "it cannot be reached".to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("it cannot be reached: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// The URL without user and password.
@@ -210,7 +261,7 @@ mod tests {
 
     fn registry(url: &str, password: &str) -> Registry {
         let login = Login::Basic { username: "u".into(), password: password.into() };
-        Registry { urls: vec![url.into()], login, id_bytes: 4, client: None }
+        Registry { urls: vec![url.into()], login, id_bytes: 4, timeout: TIMEOUT, client: None }
     }
 
     #[tokio::test]
@@ -227,13 +278,13 @@ mod tests {
                 r#"{"schema":"{\"type\":\"enum\",\"name\":\"Mood\",\"namespace\":\"n\",\"symbols\":[\"ok\"]}"}"#,
             ),
             ("/schemas/ids/2", "200 OK", r#"{"schemaType":"JSON","schema":"{}"}"#),
-            ("/schemas/ids/3", "200 OK", r#"{"schemaType":"PROTOBUF","schema":"syntax = \"proto3\";"}"#),
+            ("/schemas/ids/3", "200 OK", r#"{"schemaType":"XML","schema":"syntax = \"proto3\";"}"#),
             ("/schemas/ids/4", "503 Service Unavailable", ""),
         ])
         .await;
         let mut registry = registry(&url, "p");
         assert!(matches!(registry.schema(1).await.unwrap(), Known::Avro(_)));
-        assert!(matches!(registry.schema(2).await.unwrap(), Known::Json));
+        assert!(matches!(registry.schema(2).await.unwrap(), Known::Json(_)));
         assert!(matches!(registry.schema(3).await.unwrap(), Known::Unusable(fault) if fault.code == "registry.type"));
         assert!(
             matches!(registry.schema(9).await.unwrap(), Known::Unusable(fault) if fault.code == "registry.unknown")

@@ -231,6 +231,7 @@ impl Computing<'_> {
             op,
             key,
             row,
+            patch: None,
             before: None,
             position: cause.position.clone(),
             version,

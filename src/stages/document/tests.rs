@@ -120,6 +120,7 @@ impl Bank {
             op,
             key,
             row: row.clone(),
+            patch: None,
             before: None,
             position,
             version: 1,

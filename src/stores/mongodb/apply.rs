@@ -253,7 +253,7 @@ fn collect(records: Vec<Record>, outcomes: Vec<Outcome>, applied: &mut Applied) 
         match outcome {
             Outcome::Kept(completed) => {
                 if completed.is_some() {
-                    record.row = completed;
+                    (record.row, record.patch) = (completed, None);
                 }
                 applied.records.push(record);
             }

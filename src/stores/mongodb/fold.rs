@@ -8,7 +8,9 @@ use super::catalog::Table;
 use super::state::State;
 use crate::record::{Op, Order, Record, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
-use crate::stores::merge::{Digest, MISSING, NO_MATCH, UNCHANGED, complete, digest, indexed_value, is_partial};
+use crate::stores::merge::{
+    Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, indexed_value, is_incomplete, is_partial,
+};
 
 /// What became of one record.
 #[derive(Debug, Clone)]
@@ -64,7 +66,10 @@ impl<'a> Fold<'a> {
 
     fn upsert(&mut self, context: &Context<'_>) -> Outcome {
         let record = context.record;
-        let Some(row) = &record.row else { return Outcome::Rejected("row.missing", MISSING.into()) };
+        let missing = || Outcome::Rejected("row.missing", MISSING.into());
+        if record.row.is_none() && record.patch.is_none() {
+            return missing();
+        }
         let id = identity(record.key.values());
         let known = self.states.get(&id);
         let order = known.map_or(Order::Newer, |known| supersedes(&known.position, &record.position));
@@ -72,17 +77,16 @@ impl<'a> Fold<'a> {
         if order == Order::Stale || self.is_truncated(record) {
             return Outcome::Stale;
         }
-        let mut completed = None;
-        if is_partial(row) {
+        let mut whole = None;
+        if is_incomplete(record) {
             let base = known.filter(|known| !known.dead).and_then(|known| context.row(known));
-            let mut whole = row.clone();
-            if !base.is_some_and(|base| complete(&mut whole, base)) {
-                return Outcome::Rejected("row.unchanged_without_base", UNCHANGED.into());
+            match completed(record, base) {
+                Ok(row) => whole = Some(row),
+                Err((code, reason)) => return Outcome::Rejected(code, reason.into()),
             }
-            completed = Some(whole);
         }
         if order == Order::Newer {
-            let new = completed.as_ref().unwrap_or(row);
+            let Some(new) = whole.as_ref().or(record.row.as_ref()) else { return missing() };
             let former = known.map(|known| self.lost_values(known, new, context)).unwrap_or_default();
             let state = self.states.entry(id).or_insert_with(|| State::new(record.position.clone()));
             for (n, value) in former {
@@ -94,7 +98,7 @@ impl<'a> Fold<'a> {
             state.position = record.position.clone();
             (state.dead, state.dirty, state.latest) = (false, true, Some(context.index));
         }
-        Outcome::Kept(completed)
+        Outcome::Kept(whole)
     }
 
     /// Indexed values that a row is about to lose, by number of the column.

@@ -15,7 +15,7 @@ use super::file::{broken, meta, set_meta, sql};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity};
-use crate::stores::merge::{MISSING, UNCHANGED, complete, indexed_value, is_partial};
+use crate::stores::merge::{MISSING, completed, indexed_value, is_incomplete};
 use crate::stores::{Applied, codec};
 
 /// The connection that writes.
@@ -97,6 +97,15 @@ pub(super) struct Batch<'t> {
     text: String,
 }
 
+/// Fills in what the source did not tell, if anything.
+fn complete_record(record: &mut Record, partial: bool, base: Option<&Row>) -> Result<(), (&'static str, &'static str)> {
+    if partial {
+        record.row = Some(completed(record, base)?);
+        record.patch = None;
+    }
+    Ok(())
+}
+
 impl Batch<'_> {
     fn record(&mut self, record: Record) -> Result<()> {
         self.note(&record.position);
@@ -116,19 +125,19 @@ impl Batch<'_> {
     }
 
     fn upsert(&mut self, table: &Table, mut record: Record) -> Result<()> {
-        let Some(row) = &record.row else {
+        if record.row.is_none() && record.patch.is_none() {
             self.reject(record, "row.missing", MISSING.into());
             return Ok(());
-        };
+        }
         let key = identity(record.key.values());
-        let partial = is_partial(row);
+        let partial = is_incomplete(&record);
         if !partial && record.op != Op::Update && self.insert(table, &key, &record, None)? {
             self.applied.records.push(record);
             return Ok(());
         }
         let Some(known) = self.known(table, &key, partial)? else {
-            if partial {
-                self.reject(record, "row.unchanged_without_base", UNCHANGED.into());
+            if let Err((code, reason)) = complete_record(&mut record, partial, None) {
+                self.reject(record, code, reason.into());
             } else if self.insert(table, &key, &record, None)? {
                 self.applied.records.push(record);
             } else {
@@ -143,8 +152,8 @@ impl Batch<'_> {
             return Ok(());
         }
         let base = known.row.as_ref().filter(|_| !known.deleted);
-        if partial && !record.row.as_mut().zip(base).is_some_and(|(row, base)| complete(row, base)) {
-            self.reject(record, "row.unchanged_without_base", UNCHANGED.into());
+        if let Err((code, reason)) = complete_record(&mut record, partial, base) {
+            self.reject(record, code, reason.into());
             return Ok(());
         }
         if order == Order::Newer {

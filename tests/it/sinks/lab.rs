@@ -73,6 +73,7 @@ pub fn record(op: Op, key: Row, row: Option<Row>, version: u64) -> Record {
         op,
         key,
         row,
+        patch: None,
         before: None,
         position: Position {
             topic: "t".into(),
