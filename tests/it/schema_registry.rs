@@ -153,7 +153,7 @@ async fn run(name: &str, registry: &str, messages: Vec<Message>, shutdown: Cance
         data_dir: dir.path().into(),
         stores: stores.clone(),
         until_end: true,
-        accept_gap: false,
+        accepted: Default::default(),
         shutdown,
     };
     let outcome = run_all(vec![pipeline], options, true).await.remove(0).outcome;

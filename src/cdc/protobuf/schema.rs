@@ -16,7 +16,7 @@ use crate::cdc::Fault;
 
 /// The name of the schema's own file.
 const ROOT: &str = "headwater-registry-schema.proto";
-/// A message's type may be nested in others, this deep at most.
+/// How deep types are nested in others, and brackets in each other, at most.
 const MAX_NESTING: usize = 32;
 
 const CONFLUENT_META: &str = r#"syntax = "proto3"; package confluent;
@@ -64,6 +64,10 @@ impl FileResolver for Files {
 impl ProtobufSchema {
     /// Compiles a schema. `references` are the files that it imports, by the names in its imports.
     pub fn parse(text: &str, references: &[(String, String)]) -> Result<ProtobufSchema, Fault> {
+        // The compiler descends without a bound of its own.
+        if references.iter().map(|(_, text)| text.as_str()).chain([text]).any(|text| depth(text) > MAX_NESTING) {
+            return Err(wrong("it is nested too deep"));
+        }
         let mut files: BTreeMap<String, String> = references.iter().cloned().collect();
         files.insert(ROOT.to_string(), text.to_string());
         let mut resolver = ChainFileResolver::new();
@@ -119,6 +123,44 @@ impl ProtobufSchema {
         }
         found.ok_or_else(wrong)
     }
+}
+
+/// How deep brackets are nested in a `.proto` file, comments and strings left out.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0usize);
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}', '[', ']', '(', ')', '<', '>', '"', '\'', '/']) {
+        let (found, after) = rest.split_at(at).1.split_at(1);
+        let skipped = match found {
+            "{" | "[" | "(" | "<" => {
+                depth += 1;
+                deepest = deepest.max(depth);
+                0
+            }
+            "\"" | "'" => string_end(after, found),
+            "/" if after.starts_with('/') => after.find('\n').unwrap_or(after.len()),
+            "/" if after.starts_with('*') => after.find("*/").unwrap_or(after.len()),
+            "/" => 0,
+            _ => {
+                depth = depth.saturating_sub(1);
+                0
+            }
+        };
+        rest = after.get(skipped..).unwrap_or_default();
+    }
+    deepest
+}
+
+/// Bytes up to the end of a string, its quote included.
+fn string_end(text: &str, quote: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if !escaped && quote.starts_with(c) {
+            return at + 1;
+        }
+        escaped = !escaped && c == '\\';
+    }
+    text.len()
 }
 
 #[cold]

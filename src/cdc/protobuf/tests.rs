@@ -225,8 +225,12 @@ fn schemas_that_do_not_compile_are_faults() {
         let parsed = ProtobufSchema::parse(wrong, &[]);
         assert!(parsed.is_err() || wrong.is_empty(), "{wrong}");
     }
-    let deep = "message A {".repeat(10_000);
-    assert!(ProtobufSchema::parse(&deep, &[]).is_err());
+    for deep in ["message A {", "message A { oneof a {", "option (a) = {a: [", "message A { /* } */ // }\n"] {
+        let fault = ProtobufSchema::parse(&deep.repeat(10_000), &[]).unwrap_err();
+        assert!(fault.reason.contains("too deep"), "{}", fault.reason);
+    }
+    let brackets = format!("syntax = \"proto3\"; // {}\nmessage A {{}} /* {} */", "{".repeat(99), "<".repeat(99));
+    assert!(ProtobufSchema::parse(&brackets, &[]).is_ok(), "brackets in comments nest nothing");
 }
 
 /// A self-referring type could nest for ever: the library bounds it.
