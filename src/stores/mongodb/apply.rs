@@ -161,6 +161,7 @@ impl MongoStore {
                 let record = became.iter().find(|record| record.row.is_some());
                 (record.map(|record| record.key.schema().clone()), record.and_then(|record| record.row.as_ref()))
             }
+            Some((record, Outcome::Kept(Some(whole)))) => (Some(record.key.schema().clone()), Some(whole)),
             Some((record, _)) => (Some(record.key.schema().clone()), record.row.as_ref()),
             // A tombstone for a row that was never seen.
             None => (None, None),
