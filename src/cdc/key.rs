@@ -73,7 +73,7 @@ impl Keys<'_> {
         }
         match self.json(bytes) {
             // What is no JSON at all is plain text.
-            Err(fault) if fault.code == "json.syntax" && !looks_like_json(bytes) => {
+            Err(fault) if matches!(fault.code, "json.syntax" | "text.utf8") && !looks_like_json(bytes) => {
                 plain_text(bytes).map(|text| Found::Value(Value::Text(text)))
             }
             found => found,

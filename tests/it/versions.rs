@@ -184,6 +184,7 @@ fn record(change: &Change, incarnation: u16, growth: u16, partition: usize, offs
         op: change.op,
         key: if keyed { Row::of([id.clone()]) } else { Row::empty() },
         row: change.op.is_upsert().then(|| Row::of([id, ("value", Value::Int(change.value))])),
+        patch: None,
         before: None,
         position: Position {
             topic: "t".into(),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost_reflect::{DynamicMessage, ReflectMessage, Value as Proto};
 
 use super::schema::ProtobufSchema;
-use super::value::Reader;
+use super::value::{Reader, known};
 use crate::cdc::change::Context;
 use crate::cdc::decoder::{Config, Event, Format};
 use crate::cdc::form::Form;
@@ -36,6 +36,7 @@ pub fn parts(config: &Config, schema: &ProtobufSchema, bytes: &Bytes, at: usize)
 
 fn parts_of(reader: &Reader<'_>, mut message: DynamicMessage) -> Result<Parts, Fault> {
     let mut parts = Parts::default();
+    known(&message)?;
     let fields: Vec<_> = message.take_fields().collect();
     for (field, value) in fields {
         let name = field.name();

@@ -87,16 +87,9 @@ impl ProtobufSchema {
         let mut rest = bytes.get(at..).unwrap_or_default();
         let descriptor = self.message_type(&mut rest)?;
         let body = bytes.slice(bytes.len() - rest.len()..);
-        let message = DynamicMessage::decode(descriptor, body).map_err(|_| {
+        DynamicMessage::decode(descriptor, body).map_err(|_| {
             Fault::new("protobuf.shape", "the Protobuf value cannot be read by its schema: is it of another schema?")
-        })?;
-        if message.unknown_fields().next().is_some() {
-            return Err(Fault::new(
-                "protobuf.unknown",
-                "the Protobuf value has fields that its schema does not have: is it of another schema?",
-            ));
-        }
-        Ok(message)
+        })
     }
 
     /// The type that the indexes name: the first is of the file, each further one of the type before it. A single zero

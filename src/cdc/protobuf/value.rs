@@ -144,6 +144,7 @@ impl Reader<'_> {
         if depth > DEPTH {
             return Err(too_deep());
         }
+        known(&message)?;
         let shape = self.schema.shapes.get(message.descriptor().full_name());
         let shape = shape.ok_or_else(|| Fault::new("schema.syntax", "the Protobuf schema refers to nothing"))?;
         let mut values = Vec::with_capacity(shape.fields.len());
@@ -290,6 +291,17 @@ fn nested(row: Row, form: &Form) -> Result<Value, Fault> {
         Form::Structured(calendar) => structured::from_fields(&entries, *calendar),
         _ => Ok(Value::Map(entries)),
     }
+}
+
+/// Makes sure that nothing of a message would be dropped: its writer's schema knows all of its fields.
+pub fn known(message: &DynamicMessage) -> Result<(), Fault> {
+    if message.unknown_fields().next().is_none() {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "protobuf.unknown",
+        "the Protobuf value has fields that its schema does not have: is it of another schema?",
+    ))
 }
 
 fn map_key(key: MapKey) -> ByteString {
