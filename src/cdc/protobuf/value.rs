@@ -257,10 +257,7 @@ impl Reader<'_> {
                 let (month, day) = (u32::try_from(number("month")).ok(), u32::try_from(number("day")).ok());
                 month.zip(day).and_then(|(month, day)| Date::from_ymd(number("year"), month, day)).map(Value::Date)
             }
-            "google.type.TimeOfDay" => {
-                let secs = (number("hours") * 60 + number("minutes")) * 60 + number("seconds");
-                Some(Value::Time(Time { nanos: secs * 1_000_000_000 + number("nanos") }))
-            }
+            "google.type.TimeOfDay" => time_of_day(["hours", "minutes", "seconds", "nanos"].map(number)),
             "confluent.type.Decimal" => match row.get("value") {
                 Some(Value::Bytes(digits)) => Decimal::from_be_bytes(digits, number("scale")).map(Value::Decimal),
                 _ => None,
@@ -271,6 +268,15 @@ impl Reader<'_> {
             Fault::new("column.range", format!("expected {}, found parts that denote none", form.expectation()))
         })
     }
+}
+
+/// 24:00:00 is a time of day, too.
+fn time_of_day([hours, minutes, secs, nanos]: [i64; 4]) -> Option<Value> {
+    let valid = (0..=24).contains(&hours)
+        && (0..60).contains(&minutes)
+        && (0..60).contains(&secs)
+        && (0..1_000_000_000).contains(&nanos);
+    valid.then(|| Value::Time(Time { nanos: ((hours * 60 + minutes) * 60 + secs) * 1_000_000_000 + nanos }))
 }
 
 /// Symbols in place of their numbers, as far as there are any.
