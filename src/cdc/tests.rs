@@ -23,6 +23,17 @@ pub(super) fn message(topic: &str, offset: i64, key: Option<&str>, value: Option
     }
 }
 
+/// Seven bits a byte, the lowest first: as Avro and Protobuf write integers.
+pub(super) fn varint(mut n: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
 pub(super) fn envelope(op: &str, before: &str, after: &str) -> String {
     format!(
         r#"{{"before":{before},"after":{after},"source":{SOURCE},"transaction":null,"op":"{op}","ts_ms":1767225600500}}"#

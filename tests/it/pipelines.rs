@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use headwater::pipeline::load_text;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 /// What the shipped files expect to be set; a file that needs more fails here, so that its header says so.
 fn variables(name: &str) -> Option<String> {
@@ -74,4 +76,38 @@ fn blocks_of_markdown_are_found_and_fragments_left_out() {
     let text =
         "a\n```yaml\nname: n\nsource: {}\nstages: []\n```\n```yaml\n- map: x\n```\n```sh\nsource: x\nstages:\n```\n";
     assert_eq!(pipelines_of(text), [(3, "name: n\nsource: {}\nstages: []\n".to_string())]);
+}
+
+/// Whatever a file says, it is a pipeline or has problems: mutated pipelines with a fixed seed. `fuzz/` looks further.
+#[test]
+fn mutated_pipelines_get_an_answer() {
+    const TOKENS: &[&str] =
+        &["{", "}", "[", "- ", ": ", "\n  ", "'", "\"", "|", "&a", "*a", "!!", "${X}", "\t", "\u{0}", "9e9"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    yaml_files(&root.join("pipelines"), &mut files);
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut sound, mut refused) = (0, 0);
+    for text in files.iter().map(|path| std::fs::read_to_string(path).unwrap()) {
+        for _ in 0..150 {
+            let mut chars: Vec<char> = text.chars().collect();
+            for _ in 0..random.gen_range(1..=3) {
+                let at = random.gen_range(0..chars.len());
+                match random.gen_range(0..3) {
+                    0 => drop(chars.splice(at..at, TOKENS[random.gen_range(0..TOKENS.len())].chars())),
+                    1 => drop(chars.drain(at..(at + random.gen_range(1..20)).min(chars.len()))),
+                    _ => chars.swap(at, 0),
+                }
+            }
+            let mutated: String = chars.into_iter().collect();
+            match load_text("mutated.yaml", &mutated, &headwater::builtin(), &variables) {
+                Ok(_) => sound += 1,
+                Err(failure) => {
+                    assert!(!failure.problems.is_empty());
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(sound > 20 && refused > 100, "{sound} sound, {refused} refused");
 }

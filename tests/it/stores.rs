@@ -276,12 +276,18 @@ async fn patches_are_applied_to_what_is_stored(engine: &Engine) {
     let last = whole(&[("id", Value::Int(1)), ("owner", Value::Int(11)), ("note", "b".into()), ("new", Value::Null)]);
     assert_eq!(records[3].row.as_ref().map(named), Some(last.clone()));
     assert!(records.iter().all(|record| record.patch.is_none()), "what leaves is whole");
-    assert_eq!(contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(), [last.clone()]);
+    assert_eq!(
+        contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(),
+        std::slice::from_ref(&last)
+    );
     // Again, also one by one after a restart: the same.
     for record in batch() {
         store.apply(vec![record]).await.unwrap();
     }
-    assert_eq!(contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(), [last.clone()]);
+    assert_eq!(
+        contents(&store).await.iter().map(|(_, row)| named(row)).collect::<Vec<_>>(),
+        std::slice::from_ref(&last)
+    );
     // Nothing stored, a deleted document, a path that leads nowhere: parked, never half a document.
     apply(&store, vec![put(Op::Create, 5, 2, 10, "b"), delete(6, 2)]).await;
     for bad in [patch(7, 3, "note", "c".into()), patch(8, 2, "note", "c".into()), patch(9, 1, "note.x", Value::Null)] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::AvroSchema;
+use crate::cdc::tests::varint;
 use crate::cdc::{Config, Control, Decoder, Event, Fault, Known};
 use crate::record::{Epoch, Message, Op, SourcePosition, Value};
 
@@ -30,14 +31,7 @@ const VALUE: &str = r#"{"type":"record","name":"Envelope","namespace":"bank.publ
  {"name":"ts_ms","type":["null","long"]}]}"#;
 
 fn long(n: i64) -> Vec<u8> {
-    let mut rest = ((n << 1) ^ (n >> 63)).cast_unsigned();
-    let mut bytes = Vec::new();
-    while rest >= 0x80 {
-        bytes.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    bytes.push(rest as u8);
-    bytes
+    varint(((n << 1) ^ (n >> 63)).cast_unsigned())
 }
 
 fn sized(bytes: &[u8]) -> Vec<u8> {

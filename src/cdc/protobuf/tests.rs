@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rand::{Rng, SeedableRng};
 
 use super::ProtobufSchema;
-use crate::cdc::tests::declared;
+use crate::cdc::tests::{declared, varint};
 use crate::cdc::{Config, Control, DeclaredKey, Decoder, Event, Fault, Known};
 use crate::record::{Message, Op, SourcePosition, Value};
 
@@ -53,16 +54,6 @@ message Envelope {
 message Metadata { string status = 1; string id = 2; int64 event_count = 3; }
 "#;
 const MOOD: &str = r#"syntax = "proto3"; package mood; enum Mood { SAD = 0; OK = 1; }"#;
-
-fn varint(mut n: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while n >= 0x80 {
-        bytes.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    bytes.push(n as u8);
-    bytes
-}
 
 fn int(field: u64, n: i64) -> Vec<u8> {
     [varint(field << 3), varint(n.cast_unsigned())].concat()
@@ -231,6 +222,34 @@ fn schemas_that_do_not_compile_are_faults() {
     }
     let brackets = format!("syntax = \"proto3\"; // {}\nmessage A {{}} /* {} */", "{".repeat(99), "<".repeat(99));
     assert!(ProtobufSchema::parse(&brackets, &[]).is_ok(), "brackets in comments nest nothing");
+}
+
+/// Whatever becomes of a real event's bytes, there is an answer.
+#[test]
+fn mutated_events_get_an_answer() {
+    let whole = [sized(2, row()), source(), sized(4, "c")].concat();
+    let mut decoder = decoder(Config::default());
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let (mut read, mut refused) = (0, 0);
+    for offset in 0..4_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.gen_range(1..4) {
+            let at = random.gen_range(0..bytes.len());
+            match random.gen_range(0..4) {
+                0 => bytes[at] = random.r#gen(),
+                1 => bytes[at] ^= 1 << random.gen_range(0..8),
+                2 => bytes.insert(at, random.r#gen()),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let message = crate::cdc::tests::message("bank.public.transaction", offset, None, None);
+        let (key, value) = (Some(framed(1, &[0], &int(1, 7))), Some(framed(2, &[0], &bytes)));
+        match decoder.decode(&Message { key, value, ..message }, 0) {
+            Ok(_) => read += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 100 && refused > 1_000, "{read} read, {refused} refused");
 }
 
 /// A self-referring type could nest for ever: the library bounds it.
