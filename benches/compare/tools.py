@@ -169,7 +169,7 @@ class MongoSink:
             until(lambda: isinstance(answer(f"{url}/connectors"), list), 120, "the Connect worker")
             startup, begun = processes.usage().cpu, time.monotonic()
             answer(f"{url}/connectors", {"name": job.group, "config": self.connector(job)})
-            admin = AdminClient({"bootstrap.servers": job.brokers})
+            admin = AdminClient({"bootstrap.servers": job.brokers, "log_level": 4})
             until(lambda: all_read(admin, job, f"connect-{job.group}"), LIMIT, "the connector")
             wall, used = time.monotonic() - begun, processes.usage()
             return Run(wall, used.cpu, startup, used.rss)

@@ -172,7 +172,7 @@ class Bank:
 
 def create_topic(brokers, topic, partitions):
     """An empty topic that keeps everything. Its name must be new."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 4})
     admin.create_topics([NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})])[topic].result(30)
 
 
