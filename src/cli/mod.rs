@@ -14,6 +14,7 @@ mod output;
 mod parked;
 mod quickstart;
 mod raw;
+mod recategorize;
 mod report;
 mod run;
 mod settings;
@@ -53,6 +54,8 @@ enum Verb {
     Raw(raw::Args),
     /// Shows, retries or drops messages that could not be read or applied.
     Parked(parked::Args),
+    /// Categorizes the rows of a raw store again, after a new version of a model was published.
+    Recategorize(recategorize::Args),
     /// Trains, measures, publishes and inspects categorization models.
     Model(model::Args),
     /// Lists the components that pipelines may name.
@@ -79,6 +82,7 @@ fn dispatch(verb: &Verb, context: &Context) -> (&'static str, crate::Result<Outc
         Verb::Run(args) => ("run", run::run(args, context)),
         Verb::Raw(args) => ("raw", raw::run(args, context)),
         Verb::Parked(args) => ("parked", parked::run(args, context)),
+        Verb::Recategorize(args) => ("recategorize", recategorize::run(args, context)),
         Verb::Model(args) => ("model", model::run(args, context)),
         Verb::List => ("list", list::run(context)),
         Verb::Completions(args) => ("completions", completions::run(args, context)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytestring::ByteString;
 
+use super::explain::shown;
 use super::folder::{self, Checked};
 use super::rules::Rules;
 use super::trained::{Answer, Buffers, Familiarity, Model};
@@ -34,6 +35,8 @@ pub enum Source {
     Correction,
     /// A line of `rules.tsv`.
     Rule,
+    /// The trained model's memory: the text itself was labelled in training.
+    Memory,
     /// The trained model.
     Model,
     /// The default of a folder of rules.
@@ -46,6 +49,7 @@ impl Source {
         match self {
             Source::Correction => "correction",
             Source::Rule => "rule",
+            Source::Memory => "memory",
             Source::Model => "model",
             Source::Default => "default",
         }
@@ -154,12 +158,40 @@ impl Categorizer {
         let (class, confidence) = answer.best();
         let sure = confidence >= model.info.threshold && answer.familiarity != Familiarity::Empty;
         let category = self.classes.get(usize::from(class)).filter(|_| sure).unwrap_or(&self.uncategorized);
-        Verdict { category, confidence, source: Source::Model, answer: Some(answer) }
+        let by_heart = sure && answer.familiarity == Familiarity::Text;
+        let source = if by_heart { Source::Memory } else { Source::Model };
+        Verdict { category, confidence, source, answer: Some(answer) }
+    }
+
+    /// What decided on the row that [`Categorizer::decide`] was asked last with the same buffers, strongest first: the
+    /// rule's pattern, the text known by heart, or the words that spoke for the best category. Allocates.
+    pub fn explain<'t>(
+        &self,
+        verdict: &Verdict<'_>,
+        texts: impl Iterator<Item = &'t str>,
+        amount: Option<f64>,
+        buffers: &Buffers,
+    ) -> Vec<(ByteString, f32)> {
+        let normal = buffers.scratch.normal_text();
+        match (verdict.source, verdict.answer, &self.model) {
+            (Source::Rule, ..) => {
+                let pattern = self.rules.as_ref().and_then(|rules| rules.pattern(normal, texts, amount));
+                pattern.map(|pattern| (pattern.clone(), 1.0)).into_iter().collect()
+            }
+            (Source::Memory, ..) => vec![(shown(normal), verdict.confidence)],
+            (_, Some(answer), Some(model)) => model.explain(&buffers.scratch, amount, answer.best().0),
+            _ => Vec::new(),
+        }
     }
 
     /// The name of a class of the model.
     pub fn class(&self, class: u16) -> &ByteString {
         self.classes.get(usize::from(class)).unwrap_or(&self.uncategorized)
+    }
+
+    /// The classes of the model, in their order; none for rules alone.
+    pub fn classes(&self) -> &[ByteString] {
+        &self.classes
     }
 
     /// The trained model, if the folder has one.

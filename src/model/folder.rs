@@ -226,9 +226,14 @@ pub fn versions(model: &Path) -> Result<Vec<String>> {
             found.push(name);
         }
     }
-    let numbers = |v: &str| -> Vec<u32> { v.split(['.', '-', '+']).take(3).filter_map(|p| p.parse().ok()).collect() };
-    found.sort_by(|a, b| (numbers(a), a).cmp(&(numbers(b), b)));
+    found.sort_by(|a, b| order(a, b));
     Ok(found)
+}
+
+/// The order of two versions: by their numbers, then by what follows them.
+pub fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    let numbers = |v: &str| -> Vec<u32> { v.split(['.', '-', '+']).take(3).filter_map(|p| p.parse().ok()).collect() };
+    (numbers(a), a).cmp(&(numbers(b), b))
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

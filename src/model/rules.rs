@@ -37,6 +37,8 @@ pub struct Rules {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
+    /// As the file has it, for explanations.
+    pattern: ByteString,
     category: u16,
     when: When,
     exact: bool,
@@ -83,6 +85,28 @@ impl Rules {
         texts: impl IntoIterator<Item = &'t str>,
         amount: Option<f64>,
     ) -> Option<(&ByteString, bool)> {
+        let rule = self.first(normal_text, texts, amount);
+        let category = rule.map(|r| (r.category, true)).or(self.default.map(|c| (c, false)));
+        category.and_then(|(c, by_rule)| Some((self.categories.get(usize::from(c))?, by_rule)))
+    }
+
+    /// The pattern of the rule that decides on a row.
+    pub fn pattern<'t>(
+        &self,
+        normal_text: &[u8],
+        texts: impl IntoIterator<Item = &'t str>,
+        amount: Option<f64>,
+    ) -> Option<&ByteString> {
+        self.first(normal_text, texts, amount).map(|rule| &rule.pattern)
+    }
+
+    /// The first rule that matches.
+    fn first<'t>(
+        &self,
+        normal_text: &[u8],
+        texts: impl IntoIterator<Item = &'t str>,
+        amount: Option<f64>,
+    ) -> Option<&Rule> {
         let mut first = u32::MAX;
         if let Some(automaton) = &self.normal {
             self.in_normal(automaton, normal_text, amount, &mut first);
@@ -95,9 +119,7 @@ impl Rules {
                 }
             }
         }
-        let rule = self.rules.get(first as usize);
-        let category = rule.map(|r| (r.category, true)).or(self.default.map(|c| (c, false)));
-        category.and_then(|(c, by_rule)| Some((self.categories.get(usize::from(c))?, by_rule)))
+        self.rules.get(first as usize)
     }
 
     /// Word and exact rules: a match counts where words begin and end.
@@ -217,7 +239,7 @@ impl Building {
             }
             _ => return Err("`match` must be word, exact or contains".to_string()),
         }
-        self.rules.push(Rule { category, when, exact: how == "exact" });
+        self.rules.push(Rule { pattern: pattern.into(), category, when, exact: how == "exact" });
         Ok(())
     }
 

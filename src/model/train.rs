@@ -113,9 +113,29 @@ pub fn train(
         classes: data.classes.clone(),
         threshold: settings.threshold,
         calibration,
-        training: serde_json::json!({ "rows": rows.len(), "settings": settings }),
+        training: serde_json::json!({ "rows": rows.len(), "mix": mix(data, rows), "settings": settings }),
     };
     Ok(Model { info, weights, memory: remember(data, rows) })
+}
+
+/// Months whose category mix stands for what the model knows.
+const MIX_MONTHS: usize = 12;
+
+/// Rows by class in the last year of the data, or in all of it where it has no periods: what drift is measured from. Older
+/// rows teach texts, but their mix is history: against it, the first month of use would look like drift.
+fn mix(data: &Dataset, rows: &[Sample]) -> Vec<u64> {
+    let month = |row: &Sample| data.period(row).get(..7).unwrap_or_default();
+    let mut months: Vec<&str> = rows.iter().map(month).collect();
+    months.sort_unstable();
+    months.dedup();
+    let first = months.iter().rev().nth(MIX_MONTHS - 1).copied().unwrap_or_default();
+    let mut mix = vec![0; data.classes.len()];
+    for row in rows.iter().filter(|row| month(row) >= first) {
+        if let Some(count) = mix.get_mut(usize::from(row.class)) {
+            *count += 1;
+        }
+    }
+    mix
 }
 
 /// A model without calibration, for the steps of calibration itself.

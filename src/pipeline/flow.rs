@@ -25,6 +25,8 @@ pub struct Flow {
     pub on_schema_change: OnSchemaChange,
     /// What is allowed and yet probably not meant: `check` tells it, nothing is refused.
     pub warnings: Vec<Problem>,
+    /// Tables of categories in the raw store.
+    pub results: Vec<ResultTable>,
 }
 
 /// What to do when the columns of a table change while the pipeline runs: by table, and for all others.
@@ -53,6 +55,19 @@ impl OnSchemaChange {
     pub fn of(&self, table: &str) -> SchemaPolicy {
         self.tables.get(table).copied().unwrap_or(self.others)
     }
+}
+
+/// A table of categories and what they are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultTable {
+    /// Its name in the raw store.
+    pub name: String,
+    /// The categorized table.
+    pub of: String,
+    /// The folder of the model.
+    pub model: String,
+    /// The table that counts what was answered, if drift is watched.
+    pub drift: Option<String>,
 }
 
 /// One table (or document stream) in a [`Flow`].

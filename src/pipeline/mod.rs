@@ -15,7 +15,7 @@ mod yaml;
 
 pub use batch_limits::BatchLimits;
 pub use diagnostic::{Problem, Span, Spanned, closest};
-pub use flow::{Field, Flow, OnSchemaChange, SchemaPolicy, TableFlow};
+pub use flow::{Field, Flow, OnSchemaChange, ResultTable, SchemaPolicy, TableFlow};
 pub use parking::{Parking, StopAbove};
 pub use parse::parse;
 pub use plan::{Components, LoadFailure, Pipeline, Step, load, load_text};

@@ -22,7 +22,7 @@ pub use epoch::Epoch;
 pub use json::write_json_text;
 pub use message::Message;
 pub use patch::Patch;
-pub use position::{Order, Position, SourcePosition, supersedes};
+pub use position::{DERIVED, Order, Position, SourcePosition, supersedes};
 pub use row::Row;
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
 pub use time::{Date, Time, Timestamp};

@@ -27,6 +27,28 @@ pub struct Position {
     pub source: SourcePosition,
 }
 
+/// The topic of rows that are computed from a raw-store snapshot instead of read from a log. No Kafka topic can have it.
+pub const DERIVED: &str = "headwater/derived";
+
+impl Position {
+    /// The place of rows that are computed from the snapshot with this version: of two, that of the later one is newer.
+    pub fn derived(version: u64) -> Self {
+        let offset = i64::try_from(version).unwrap_or(i64::MAX);
+        Position {
+            topic: DERIVED.into(),
+            epoch: Epoch::default(),
+            partition: 0,
+            offset,
+            source: SourcePosition::Unknown,
+        }
+    }
+
+    /// Whether it stands for a snapshot, not for a place in a log.
+    pub fn is_derived(&self) -> bool {
+        *self.topic == *DERIVED
+    }
+}
+
 /// A place in a source database's own log. Comparable only where the connector, the connector's name, the database and
 /// the server are the same: `incarnation` is a fingerprint of what the event says about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

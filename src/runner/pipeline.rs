@@ -185,7 +185,7 @@ pub(super) fn build_lane(pipeline: &Arc<Pipeline>) -> Result<Lane> {
 }
 
 /// Sleeps; false when the shutdown came first.
-async fn pause(time: Duration, stop: &CancellationToken) -> bool {
+pub(super) async fn pause(time: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => true,
         () = stop.cancelled() => false,

@@ -58,6 +58,19 @@ pub fn value_from_text(text: &str) -> Result<Value, String> {
     values_from_text(&format!("[{text}]"))?.pop().ok_or_else(|| "no value".to_string())
 }
 
+/// Values as a JSON array.
+pub fn values_to_text(values: &[Value]) -> String {
+    let mut out = String::from("[");
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_value(&mut out, &Kind::Any, value);
+    }
+    out.push(']');
+    out
+}
+
 /// Reads a JSON array of values.
 pub fn values_from_text(text: &str) -> Result<Vec<Value>, String> {
     let whole = ByteString::from(text);

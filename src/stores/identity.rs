@@ -28,15 +28,8 @@ pub fn identity(values: &[Value]) -> Identity {
         [Value::Text(text)] => Identity::Text(text.clone()),
         [Value::Decimal(decimal)] if as_integer(decimal).is_some() => Identity::Int(as_integer(decimal).unwrap_or(0)),
         _ => {
-            let mut out = String::from("[");
-            for (i, value) in values.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                codec::write_value(&mut out, &Kind::Any, &canonical(value));
-            }
-            out.push(']');
-            Identity::Canonical(out)
+            let canonical: Vec<Value> = values.iter().map(canonical).collect();
+            Identity::Canonical(codec::values_to_text(&canonical))
         }
     }
 }

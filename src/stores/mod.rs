@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
-use crate::record::{Epoch, Message, Record, Reject, Row, Value};
+use crate::record::{Epoch, Message, Position, Record, Reject, Row, Value};
 
 /// Every store of this process, opened once per name.
 pub struct Stores {
@@ -43,6 +43,13 @@ impl Stores {
     #[must_use]
     pub fn with_names(mut self, names: BTreeMap<String, String>) -> Self {
         self.names = names;
+        self
+    }
+
+    /// Makes `name` stand for a store that is open already.
+    #[must_use]
+    pub fn with_open(mut self, name: &str, store: SharedStore) -> Self {
+        self.open.get_mut().insert(name.to_string(), store);
         self
     }
 
@@ -144,13 +151,35 @@ pub struct Parked {
     pub message: Message,
 }
 
-/// A stored row as `scan` gives it.
+/// A stored row as look-ups give it.
 #[derive(Debug, Clone)]
 pub struct StoredRow {
     /// Key columns and values.
     pub key: Row,
     /// The row.
     pub row: Row,
+}
+
+/// A stored row as scans give it: with what it takes to deliver it again.
+#[derive(Debug, Clone)]
+pub struct ScannedRow {
+    /// Key columns and values.
+    pub key: Row,
+    /// The row.
+    pub row: Row,
+    /// Where it came from.
+    pub position: Position,
+}
+
+/// A key as text, exact: the place at which a scan goes on in another process.
+pub fn key_to_text(key: &Row) -> String {
+    codec::values_to_text(key.values())
+}
+
+/// Reads what [`key_to_text`] wrote. The columns have no names: it is good for looking up and for going on.
+pub fn key_from_text(text: &str) -> Result<Row> {
+    let values = codec::values_from_text(text).map_err(|e| Error::Broken(format!("a key does not read: {e}")))?;
+    Ok(Row::of(values.into_iter().map(|value| ("", value))))
 }
 
 /// A raw store: embedded (one file) or MongoDB.
@@ -171,13 +200,14 @@ pub trait RawStore: Send + Sync {
     /// Names of all tables, with the number of live rows.
     async fn tables(&self) -> Result<Vec<(String, u64)>>;
 
-    /// The last applied offset of every topic and partition, committed together with the rows.
+    /// The last applied offset of every topic and partition, committed together with the rows. Derived rows have none.
     async fn positions(&self) -> Result<Vec<(String, i32, i64)>>;
 
     /// Facts whose names begin with `prefix`, by name: what components remember beyond a run.
     async fn facts(&self, prefix: &str) -> Result<BTreeMap<String, String>>;
 
-    /// Remembers facts, whatever was known before.
+    /// Remembers facts, whatever was known before. It is a commit of its own, whatever they say: a snapshot taken later has
+    /// a higher version than every one taken before.
     async fn remember(&self, facts: &[(String, String)]) -> Result<()>;
 
     /// Remembers a fact if what is known is still `expected`; false when somebody else was faster.
@@ -209,8 +239,10 @@ pub trait Snapshot: Send {
     /// value). Needs an index on the column, except for columns that are part of the key.
     async fn links_of(&mut self, table: &str, column: &str, keys: &[Row]) -> Result<Vec<(usize, Value)>>;
 
-    /// Live rows in key order after `after`, at most `limit`.
-    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>>;
+    /// One page of a table: live rows in key order after the key `after`, at most `limit`. A scan that outlives its
+    /// snapshot goes on in the next one behind the last key: keys never change, and whoever wrote meanwhile has seen to
+    /// the rows behind it.
+    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<ScannedRow>>;
 }
 
 /// Of positions by [`Epoch::name`], those of each topic's present life, by the topic's own name.

@@ -18,7 +18,7 @@ use super::services::Services;
 use super::world::{TABLES, World};
 
 /// Where a road ends, and how a test reads what stands there.
-trait Target {
+pub trait Target {
     /// All documents by key.
     fn documents(&self) -> BTreeMap<String, Leaves>;
     /// How many documents there are.
@@ -27,10 +27,14 @@ trait Target {
     fn raw_store(&self) -> String;
 }
 
-struct MongoTarget {
-    mongo: Mongo,
-    raw_store: String,
-    database: String,
+/// Documents in MongoDB.
+pub struct MongoTarget {
+    /// A client.
+    pub mongo: Mongo,
+    /// The raw store's URI.
+    pub raw_store: String,
+    /// The documents' database.
+    pub database: String,
 }
 
 impl Target for MongoTarget {
@@ -47,8 +51,10 @@ impl Target for MongoTarget {
     }
 }
 
-struct SqliteTarget {
-    data_dir: std::path::PathBuf,
+/// Documents in a SQLite file.
+pub struct SqliteTarget {
+    /// Where the runner keeps its files.
+    pub data_dir: std::path::PathBuf,
 }
 
 impl SqliteTarget {
@@ -184,6 +190,7 @@ fn equal_raw_store(world: &World, data_dir: &Path, store: &str) {
     }
 }
 
-fn size(variable: &str, default: u32) -> u32 {
+/// A number from the environment.
+pub fn size(variable: &str, default: u32) -> u32 {
     std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }

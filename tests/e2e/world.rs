@@ -36,9 +36,14 @@ impl World {
 
     /// Registers the Debezium connector; the initial snapshot begins.
     pub fn capture(&self) {
+        self.capture_tables("public.customer,public.account,public.transaction");
+    }
+
+    /// The same for other tables.
+    pub fn capture_tables(&self, tables: &str) {
         let status = Command::new(repository().join("tests/services/connector"))
             .arg(&self.services.dir)
-            .args([&self.name, &self.name, &self.name, "public.customer,public.account,public.transaction"])
+            .args([&self.name, &self.name, &self.name, tables])
             .stdout(Stdio::null())
             .status()
             .unwrap();

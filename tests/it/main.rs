@@ -5,6 +5,7 @@
 // Helpers of tests are tests: they may fail loudly. Clippy's own exception covers only `#[test]` functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod categories;
 mod cdc_cases;
 mod command_line;
 mod diagnostics;
@@ -18,6 +19,7 @@ mod mariadb_types;
 mod pipelines;
 mod postgres_types;
 mod raw_copy;
+mod real_drift;
 mod replay;
 mod runner;
 mod schema_changes;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use headwater::pipeline::load_text;
 use headwater::record::Row;
 use headwater::runner::{Outcome, RunOptions, run_all};
-use headwater::stores::{StoredRow, Stores};
+use headwater::stores::{ScannedRow, Stores};
 use tokio_util::sync::CancellationToken;
 
 pub struct RawCopy {
@@ -26,7 +26,7 @@ impl RawCopy {
     }
 
     /// Reads what is in the topic; gives what the store has.
-    pub async fn rows(&self, table: &str) -> Vec<StoredRow> {
+    pub async fn rows(&self, table: &str) -> Vec<ScannedRow> {
         let pipeline = load_text("it", &self.yaml, &headwater::builtin(), &|_: &str| None);
         let pipeline = pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems));
         let stores = Arc::new(Stores::new(self.dir.path()));
@@ -47,7 +47,7 @@ impl RawCopy {
     }
 
     /// Reads until the row `key` is there: whatever the database wrote before it is on its way or has arrived.
-    pub async fn rows_up_to(&self, table: &str, key: &Row) -> Vec<StoredRow> {
+    pub async fn rows_up_to(&self, table: &str, key: &Row) -> Vec<ScannedRow> {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let rows = self.rows(table).await;

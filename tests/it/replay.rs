@@ -472,7 +472,7 @@ fn read(log: &Log, next: &mut Positions, take: usize, turn: usize) -> Held {
     Held::Read(positions, records)
 }
 
-fn planned(make: StageFactory, yaml: &str, flow: Flow) -> Box<dyn Stage> {
+pub(super) fn planned(make: StageFactory, yaml: &str, flow: Flow) -> Box<dyn Stage> {
     let node = parse(yaml).unwrap();
     let mut section = Section::new(&node);
     let mut stage = make(&mut section);
@@ -482,7 +482,7 @@ fn planned(make: StageFactory, yaml: &str, flow: Flow) -> Box<dyn Stage> {
 }
 
 /// The tables as a pipeline declares them.
-fn declared(columns: &[(&str, &str)]) -> TableFlow {
+pub(super) fn declared(columns: &[(&str, &str)]) -> TableFlow {
     let field = |(name, kind): &(&str, &str)| Field {
         name: name.to_string(),
         kind: kind.parse().unwrap(),
@@ -532,7 +532,7 @@ fn replay((changes, repeats, moves, declared): Schedule, bank: &str) -> Result<(
     Ok(())
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, max_shrink_iters: shrinks(), failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -548,6 +548,16 @@ proptest! {
 /// The same over the distributed raw store; fewer schedules, since each makes and drops a database.
 #[test]
 fn every_schedule_over_mongodb_ends_in_the_fold_of_the_log() {
+    over_mongodb("replay", 8, schedules(), replay);
+}
+
+/// Runs generated schedules, each over a database of its own on the server of `HEADWATER_TEST_MONGODB`.
+pub(super) fn over_mongodb<S: Strategy>(
+    test: &str,
+    default: u32,
+    schedules: S,
+    replay: impl Fn(S::Value, &str) -> Result<(), TestCaseError>,
+) {
     let Ok(server) = std::env::var("HEADWATER_TEST_MONGODB") else {
         println!("skipped: HEADWATER_TEST_MONGODB is not set");
         return;
@@ -556,7 +566,7 @@ fn every_schedule_over_mongodb_ends_in_the_fold_of_the_log() {
     let number = std::sync::atomic::AtomicU64::new(0);
     let run = |schedule| {
         let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("headwater_replay_{}_{number}", std::process::id());
+        let name = format!("headwater_{test}_{}_{number}", std::process::id());
         let uri = format!("{}/{name}?{options}", host.trim_end_matches('/'));
         let result = replay(schedule, &uri);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -566,23 +576,25 @@ fn every_schedule_over_mongodb_ends_in_the_fold_of_the_log() {
         });
         result
     };
-    let mut runner = proptest::test_runner::TestRunner::new(config(cases(8)));
-    runner.run(&schedules(), run).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(config(cases(default)));
+    if let Err(failure) = runner.run(&schedules, run) {
+        panic!("{failure}");
+    }
 }
 
 /// A text in quotes.
-fn yaml_text(text: &str) -> String {
+pub(super) fn yaml_text(text: &str) -> String {
     format!("\"{text}\"")
 }
 
 /// In memory where there is such a place: what a crash of the machine would lose is not this test's subject.
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 /// `HEADWATER_TEST_CASES` for a longer run.
-fn cases(default: u32) -> u32 {
+pub(super) fn cases(default: u32) -> u32 {
     std::env::var("HEADWATER_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 

@@ -11,7 +11,7 @@ use headwater::pipeline::load_text;
 use headwater::record::{Row, Value};
 use headwater::runner::{Outcome, RunOptions, run_all};
 use headwater::stage::Accepted;
-use headwater::stores::{StoredRow, Stores};
+use headwater::stores::{ScannedRow, Stores};
 use postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
@@ -93,7 +93,7 @@ fn key(id: i64) -> Row {
     Row::of([("id", Value::Int(id))])
 }
 
-fn as_json(rows: &[StoredRow]) -> Vec<serde_json::Value> {
+fn as_json(rows: &[ScannedRow]) -> Vec<serde_json::Value> {
     rows.iter().map(|stored| serde_json::from_str(&stored.row.to_json()).unwrap()).collect()
 }
 

@@ -89,6 +89,8 @@ conformance! {
     a_second_snapshot_in_mid_topic_counts_by_its_place
     truncates_of_another_partition_spare_what_is_newer
     facts_are_replaced_only_where_they_are_known
+    derived_rows_have_no_place_in_a_log
+    remembering_is_a_commit
 }
 
 fn at(partition: i32, offset: i64) -> Position {
@@ -741,4 +743,27 @@ async fn facts_are_replaced_only_where_they_are_known(engine: &Engine) {
     assert_eq!(facts, [("kafka/t".to_string(), "2".to_string()), ("kafka/t/0".into(), "c".into())].into());
     assert_eq!(store.facts("kafka/t/").await.unwrap().len(), 1);
     assert!(store.facts("nothing").await.unwrap().is_empty());
+}
+/// Of two rows that are computed from snapshots, that of the later one stays; where the log stands they do not touch.
+async fn derived_rows_have_no_place_in_a_log(engine: &Engine) {
+    let store = engine.open().await;
+    let row = |version, note: &str| record(Op::Update, id(1), Some(account(1, 1, note)), Position::derived(version));
+    apply(&store, vec![record(Op::Create, id(1), Some(account(1, 1, "log")), at(0, 9))]).await;
+    apply(&store, vec![row(20, "late")]).await;
+    assert_eq!(apply(&store, vec![row(19, "early")]).await.1, 1);
+    assert_eq!(note(&store, 1).await, Some("late".into()));
+    assert_eq!(store.positions().await.unwrap(), [("bank.public.account".to_string(), 0, 9)]);
+    let scanned = store.snapshot().await.unwrap().scan("account", None, 10).await.unwrap();
+    assert_eq!(scanned[0].position, Position::derived(20));
+}
+
+async fn remembering_is_a_commit(engine: &Engine) {
+    let store = engine.open().await;
+    let mut last = store.snapshot().await.unwrap().version();
+    for _ in 0..3 {
+        store.remember(&[("a".to_string(), "b".to_string())]).await.unwrap();
+        let version = store.snapshot().await.unwrap().version();
+        assert!(version > last, "{version} after {last}");
+        last = version;
+    }
 }

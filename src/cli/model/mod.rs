@@ -1,6 +1,7 @@
 //! `headwater model …`: the life of a categorization model.
 
 mod compare;
+mod drift;
 mod evaluate;
 mod folders;
 mod train;
@@ -27,6 +28,8 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Compares two models on the same labelled data, with a significance test and the rows where they differ.
     Compare(compare::Args),
+    /// Prints how far what a model sees has moved from its training, by window of time.
+    Drift(drift::Args),
     /// Lists models and their versions.
     List(folders::ListArgs),
     /// Prints what a model is: data, settings, scores.
@@ -42,6 +45,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         Verb::Train(args) => train::run(args, context),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Compare(args) => compare::run(args),
+        Verb::Drift(args) => drift::run(args, context),
         Verb::List(args) => folders::list(args),
         Verb::Show(args) => folders::show(args),
         Verb::Verify(args) => folders::verify(args),

@@ -2,64 +2,81 @@
 //!
 //! ```yaml
 //! # after `raw`: results are a table of their own in the raw store, to be joined by a `document` stage
-//! - categorize: { table: transaction, model: models/spending, text: [counterparty, description], amount: amount, into: transaction_category }
+//! - categorize:
+//!     table: transaction
+//!     model: models/spending
+//!     text: [counterparty, description]   # the first that is not empty counts as the merchant
+//!     amount: amount
+//!     into: transaction_category
+//!     explain: true                       # results say what decided; false by default
+//!     corrections:                        # a table of the pipeline; it wins over rules and model, for past and future rows
+//!       table: category_correction
+//!       on: { id: transaction_id }        # the corrected row's key: the correction's column
+//!       text: merchant                    # or all rows of a merchant: whose normal text equals that of this column
+//!       category: category                # the column with the category; this one by default
+//!     drift:                              # counts what the model answered, for `headwater model drift`
+//!       date: booked_at                   # by month of this column; by day of processing without it
+//!       limit: 0.25                       # warns when the category mix is further from that of training
 //! # without a raw store: three columns more
 //! - categorize: { table: transaction, model: models/spending, text: [description], add: category }
 //! ```
 //! `model` is a folder of versions (the one that its `current` file names is used, and a newly published one is taken at
 //! a batch border) or one version's folder, which pins it.
 //!
-//! With `into`, the result of a row has the row's key and position, so that delivering the row again changes nothing, and
-//! goes with the row when that is deleted. Its record travels behind the batch's others.
+//! With `into`, a result is `{key, category, confidence, top3, model, source}`: `source` is `correction`, `rule`, `memory`
+//! (the text itself was labelled in training), `model` or `default`; `because` is what decided, `[{word, weight}, …]`. It
+//! is computed from a raw-store snapshot and goes with its row. Its record travels behind the batch's others. Columns are
+//! those of the stored row: what a `map` before this stage made is not seen.
 //!
-//! Invariants: a category depends on the row and the model version alone; while a text is [`Value::Unchanged`] the added
-//! columns are too. A newly published version that cannot be loaded is reported once, and the old one stays in use.
+//! Invariants: a category depends on the row, the corrections and the model version alone; while a text is
+//! [`Value::Unchanged`] the added columns are too.
 
+mod corrections;
+mod current;
+mod drift;
+mod due;
 mod result;
 mod shape;
-
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod stored;
 
 use async_trait::async_trait;
 
-use crate::error::{Error, Result};
-use crate::model::{Buffers, Categorizer, Verdict, folder};
-use crate::pipeline::{Field, Flow, Problem, Section, Spanned, TableFlow};
+use crate::error::Result;
+use crate::model::{Buffers, Categorizer, Verdict};
+use crate::pipeline::{Field, Flow, Problem, ResultTable, Section, Spanned, TableFlow};
 use crate::record::{Batch, Kind, Row};
 use crate::stage::{LaneContext, Stage};
-use crate::stores::SharedStore;
 
+use corrections::Corrections;
+use current::Current;
+use drift::{Drift, Watch};
 use result::Results;
 use shape::{Columns, Shape, Shapes};
-
-/// How often the `current` file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use stored::{Answers, Stored};
 
 /// The stage.
 pub struct Categorize {
     table: Spanned<String>,
-    path: PathBuf,
+    model: Spanned<String>,
     text: Vec<Spanned<String>>,
     amount: Option<Spanned<String>>,
     into: Option<Spanned<String>>,
     add: Option<Spanned<String>>,
+    corrections: Option<Corrections>,
+    watch: Option<Watch>,
+    drift: Option<Drift>,
     store_name: Option<String>,
-    store: Option<SharedStore>,
+    stored: Option<Stored>,
     shapes: Shapes,
     results: Results,
-    model: Option<Arc<Categorizer>>,
+    current: Current,
     buffers: Buffers,
-    looked: Instant,
-    /// A version that could not be loaded, so that it is reported once.
-    refused: Option<PathBuf>,
 }
 
 /// Reads the section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     let table = section.required_text("table");
-    let path = section.required_text("model");
+    let model = section.required_text("model");
     let text = section.texts("text");
     if text.is_empty() {
         section.problem(section.here().problem("key.missing", "`text` has to name at least one text column"));
@@ -69,26 +86,37 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         let message = "exactly one of `into` (a table of results in the raw store) and `add` (columns) is expected";
         section.problem(section.here().problem("key.missing", message));
     }
+    let explains = section.flag("explain", false);
+    let name = into.as_ref().map_or("", |into| &into.value).to_string();
+    let corrections = section.section("corrections", |section| Corrections::read(section, &name));
+    let watch = section.section("drift", Watch::read);
+    if let (Some(add), true) = (&add, explains || corrections.is_some() || watch.is_some()) {
+        let message = "`explain`, `corrections` and `drift` need a table of results: use `into` behind a `raw` stage";
+        section.problem(add.problem("key.missing", message));
+    }
     let columns = Columns {
         text: text.iter().map(|c| c.value.as_str().into()).collect(),
         amount: amount.as_ref().map(|c| c.value.as_str().into()),
         add: add.as_ref().map(|c| c.value.as_str().into()),
+        date: watch.as_ref().and_then(|watch| watch.date.as_ref()).map(|c| c.value.as_str().into()),
     };
+    let merchants = corrections.as_ref().is_some_and(Corrections::by_text);
     Box::new(Categorize {
-        path: PathBuf::from(&path.value),
-        results: Results::new(into.as_ref().map_or("", |t| &t.value)),
+        current: Current::new(&model),
+        results: Results::new(&name, explains, merchants),
         shapes: Shapes::new(columns),
         table,
+        model,
         text,
         amount,
         into,
         add,
+        corrections,
+        drift: watch.as_ref().map(|watch| Drift::new(watch, &name)),
+        watch,
         store_name: None,
-        store: None,
-        model: None,
+        stored: None,
         buffers: Buffers::default(),
-        looked: Instant::now(),
-        refused: None,
     })
 }
 
@@ -97,9 +125,8 @@ impl Stage for Categorize {
     fn plan(&mut self, mut input: Flow) -> Result<Flow, Vec<Problem>> {
         let flow = input.check_table(&self.table).map_err(|problem| vec![problem])?.cloned();
         let mut flow = flow.unwrap_or(TableFlow { open: true, ..TableFlow::default() });
-        let read = self.read_fields(&flow)?;
         if let Some(add) = &self.add {
-            let fields = result::added_fields(&add.value, &read);
+            let fields = result::added_fields(&add.value, &self.read_fields(&flow)?);
             if let Some(taken) = fields.iter().find(|f| flow.field(&f.name).is_some()) {
                 let message = format!("the table has a field `{}` already; choose another name", taken.name);
                 return Err(vec![add.problem("field.duplicate", message)]);
@@ -107,44 +134,78 @@ impl Stage for Categorize {
             flow.fields.extend(fields);
             input.tables.insert(self.table.value.clone(), flow);
         } else if let Some(into) = &self.into {
-            let Some(store) = input.store.clone() else {
-                let problem = into.problem("store.missing", "`into` needs a raw store to put results into");
-                return Err(vec![problem.help("put a `raw` stage before this one, or use `add` instead of `into`")]);
-            };
-            if input.stored.contains_key(&into.value) || input.tables.contains_key(&into.value) {
-                let message = format!("there is a table `{}` already; choose another name", into.value);
-                return Err(vec![into.problem("table.duplicate", message)]);
-            }
-            let results = result::table_flow(&flow, &read);
-            input.tables.insert(into.value.clone(), results.clone());
-            input.stored.insert(into.value.clone(), results);
-            self.store_name = Some(store);
+            self.store_name = Some(self.plan_results(into, &mut input)?);
         }
         Ok(input)
     }
 
     async fn open(&mut self, lane: &LaneContext) -> Result<()> {
-        if let Some(name) = &self.store_name {
-            self.store = Some(lane.stores.get(name).await?);
+        if let (Some(name), Some(into)) = (&self.store_name, &self.into) {
+            let store = lane.stores.get(name).await?;
+            if let Some(corrections) = &self.corrections {
+                store.ensure_indexes(&corrections.indexes(&self.table, into)).await?;
+            }
+            self.stored = Some(Stored { table: self.table.value.clone(), into: into.value.clone(), store });
         }
-        self.model = Some(load(self.path.clone()).await?);
-        Ok(())
+        self.current.open().await
     }
 
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
-        self.take_new_version().await;
-        let model = self.model.clone().ok_or_else(|| Error::Broken("categorize: used before it was opened".into()))?;
-        match self.store.clone() {
-            Some(store) => self.store_results(&store, &model, batch).await,
-            None => {
-                self.add_columns(&model, &mut batch);
-                Ok(batch)
-            }
+        let Some(stored) = &self.stored else {
+            let model = self.current.get().await?;
+            self.add_columns(&model, &mut batch);
+            return Ok(batch);
+        };
+        let concerned = |table: &str| {
+            *table == *self.table.value || self.corrections.as_ref().is_some_and(|c| *table == *c.table.value)
+        };
+        if !batch.records.iter().any(|record| concerned(&record.table)) {
+            return Ok(batch);
         }
+        let mut answers = Answers {
+            current: &mut self.current,
+            shapes: &mut self.shapes,
+            results: &mut self.results,
+            buffers: &mut self.buffers,
+            corrections: self.corrections.as_ref(),
+            drift: self.drift.as_mut(),
+        };
+        stored.process(&mut answers, batch).await
     }
 }
 
 impl Categorize {
+    /// Plans a table of results; the name of the raw store.
+    fn plan_results(&self, into: &Spanned<String>, input: &mut Flow) -> Result<String, Vec<Problem>> {
+        let Some(store) = input.store.clone() else {
+            let problem = into.problem("store.missing", "`into` needs a raw store to put results into");
+            return Err(vec![problem.help("put a `raw` stage before this one, or use `add` instead of `into`")]);
+        };
+        if input.stored.contains_key(&into.value) || input.tables.contains_key(&into.value) {
+            let message = format!("there is a table `{}` already; choose another name", into.value);
+            return Err(vec![into.problem("table.duplicate", message)]);
+        }
+        let flow = input.check_stored(&self.table).map_err(|problem| vec![problem])?.cloned();
+        let flow = flow.unwrap_or(TableFlow { open: true, ..TableFlow::default() });
+        let read = self.read_fields(&flow)?;
+        if let Some(corrections) = &self.corrections {
+            corrections.check(input, &flow)?;
+        }
+        if let Some(date) = self.watch.as_ref().and_then(|watch| watch.date.as_ref()) {
+            flow.check_field(date).map_err(|problem| vec![problem])?;
+        }
+        let results = result::table_flow(&flow, &read, &self.results);
+        input.tables.insert(into.value.clone(), results.clone());
+        input.stored.insert(into.value.clone(), results);
+        input.results.push(ResultTable {
+            name: into.value.clone(),
+            of: self.table.value.clone(),
+            model: self.model.value.clone(),
+            drift: self.watch.as_ref().map(|_| drift::table_of(into)),
+        });
+        Ok(store)
+    }
+
     /// The fields that decide, checked.
     fn read_fields(&self, flow: &TableFlow) -> Result<Vec<Field>, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -187,64 +248,6 @@ impl Categorize {
             }
         }
     }
-
-    async fn store_results(&mut self, store: &SharedStore, model: &Categorizer, mut batch: Batch) -> Result<Batch> {
-        let mut derived = Vec::with_capacity(batch.records.len());
-        let mut unreadable = Vec::new();
-        for (at, record) in batch.records.iter().enumerate().filter(|(_, r)| *r.table == *self.table.value) {
-            let Some(row) = &record.row else {
-                derived.push(self.results.without_row(record));
-                continue;
-            };
-            let shape = self.shapes.of(row.schema());
-            match decide(model, &shape, row, &mut self.buffers) {
-                // What the texts are is not known: what was stored for them stays.
-                Ok(None) => {}
-                Ok(Some(verdict)) => derived.push(self.results.record(record, model, &verdict)),
-                Err(reason) => unreadable.push((at, reason)),
-            }
-        }
-        for (at, reason) in unreadable.into_iter().rev() {
-            let record = batch.records.remove(at);
-            batch.reject(&record, "categorize.text", reason);
-        }
-        if derived.is_empty() {
-            return Ok(batch);
-        }
-        let applied = store.apply(derived).await?;
-        batch.records.extend(applied.records);
-        batch.rejects.extend(applied.rejects.into_iter().map(|(_, reject)| reject));
-        Ok(batch)
-    }
-
-    /// Looks whether another version was published; at most once a second.
-    async fn take_new_version(&mut self) {
-        if self.looked.elapsed() < LOOK_EVERY {
-            return;
-        }
-        self.looked = Instant::now();
-        let path = self.path.clone();
-        let Ok(Ok(folder)) = tokio::task::spawn_blocking(move || folder::resolve(&path)).await else { return };
-        if self.model.as_ref().is_some_and(|m| m.folder == folder) || self.refused.as_ref() == Some(&folder) {
-            return;
-        }
-        match load(self.path.clone()).await {
-            Ok(model) => {
-                tracing::info!(model = %model.id, "took a newly published model");
-                self.model = Some(model);
-                self.refused = None;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a newly published model cannot be used; the one before it stays in use");
-                self.refused = Some(folder);
-            }
-        }
-    }
-}
-
-async fn load(path: PathBuf) -> Result<Arc<Categorizer>> {
-    let loaded = tokio::task::spawn_blocking(move || Categorizer::shared(Path::new(&path))).await;
-    loaded.map_err(|e| Error::Broken(format!("loading the model was interrupted: {e}")))?
 }
 
 /// The verdict on a row; `None` while one of its texts is unchanged.

@@ -8,17 +8,27 @@ use bytestring::ByteString;
 use super::shape::{Shape, added};
 use crate::model::{Candidate, Categorizer, Source, Verdict};
 use crate::pipeline::{Field, TableFlow};
-use crate::record::{Column, Kind, Record, Row, TableSchema, Value};
+use crate::record::{Column, Kind, Op, Position, Record, Row, TableSchema, Value};
+
+/// Column of a result, where rows are corrected by text: the normal form of the row's text.
+pub const MERCHANT: &str = "merchant";
 
 /// Columns of a stored result, behind the key's.
-fn columns() -> [(&'static str, Kind); 5] {
-    [
+fn columns(explains: bool, merchants: bool) -> Vec<(&'static str, Kind)> {
+    let mut columns = vec![
         ("category", Kind::Text),
         ("confidence", Kind::Float64),
         ("top3", Kind::List(Box::new(Kind::Map))),
         ("model", Kind::Text),
         ("source", Kind::Text),
-    ]
+    ];
+    if explains {
+        columns.push(("because", Kind::List(Box::new(Kind::Map))));
+    }
+    if merchants {
+        columns.push((MERCHANT, Kind::Text));
+    }
+    columns
 }
 
 /// The fields that `add` adds; they come from the fields that decide.
@@ -27,9 +37,11 @@ pub fn added_fields(add: &str, read: &[Field]) -> Vec<Field> {
 }
 
 /// The table of results: the key of the categorized table and the result.
-pub fn table_flow(table: &TableFlow, read: &[Field]) -> TableFlow {
+pub fn table_flow(table: &TableFlow, read: &[Field], results: &Results) -> TableFlow {
     let key = table.key.iter().filter_map(|name| table.field(name).cloned());
-    let result = columns().into_iter().map(|(name, kind)| derived(name.to_string(), kind, read));
+    let result = columns(results.explains, results.merchants)
+        .into_iter()
+        .map(|(name, kind)| derived(name.to_string(), kind, read));
     // Where the messages bring the key, its columns are not known here.
     let open = table.open || table.key.is_empty();
     TableFlow { fields: key.chain(result).collect(), open, key: table.key.clone() }
@@ -52,27 +64,52 @@ pub fn extended(row: Row, shape: &Shape, verdict: Option<Verdict<'_>>) -> Row {
     Row::new(shape.output.clone(), values)
 }
 
+/// The answer to a row.
+pub struct Answered<'a> {
+    /// Who answered.
+    pub model: &'a Categorizer,
+    /// The category, corrections included.
+    pub verdict: &'a Verdict<'a>,
+    /// The normal text by which corrections find the row.
+    pub merchant: Option<ByteString>,
+    /// What decided, where that was asked for.
+    pub because: Vec<(ByteString, f32)>,
+}
+
 /// Makes the records of results.
 pub struct Results {
     table: Arc<str>,
+    /// Whether results say what decided.
+    pub explains: bool,
+    /// Whether results keep the text by which corrections find them.
+    pub merchants: bool,
     /// Schema of a key and of the results that go with it.
     schemas: Option<(Arc<TableSchema>, Arc<TableSchema>)>,
+    /// Version and place of the snapshot that results are made from.
+    at: (u64, Position),
     category: ByteString,
     confidence: ByteString,
 }
 
 impl Results {
     /// Results for the table called `table`.
-    pub fn new(table: &str) -> Self {
+    pub fn new(table: &str, explains: bool, merchants: bool) -> Self {
         let (category, confidence) = ("category".into(), "confidence".into());
-        Results { table: table.into(), schemas: None, category, confidence }
+        let at = (0, Position::derived(0));
+        Results { table: table.into(), explains, merchants, schemas: None, at, category, confidence }
     }
 
-    /// The result of an inserted or changed row.
-    pub fn record(&mut self, of: &Record, model: &Categorizer, verdict: &Verdict<'_>) -> Record {
-        let schema = self.schema(of.key.schema());
+    /// The results that follow are made from the snapshot with this version.
+    pub fn at(&mut self, version: u64) {
+        self.at = (version, Position::derived(version));
+    }
+
+    /// The result of a row that is there.
+    pub fn record(&mut self, cause: &Record, key: Row, op: Op, answered: Answered<'_>) -> Record {
+        let Answered { model, verdict, merchant, because } = answered;
+        let schema = self.schema(key.schema());
         let mut values = Vec::with_capacity(schema.columns.len());
-        values.extend_from_slice(of.key.values());
+        values.extend_from_slice(key.values());
         values.extend([
             Value::Text(verdict.category.clone()),
             confidence(verdict.confidence),
@@ -80,22 +117,29 @@ impl Results {
             Value::Text(model.id.clone()),
             source(verdict.source),
         ]);
-        Record { row: Some(Row::new(schema, values)), ..self.without_row(of) }
+        if self.explains {
+            values.push(Value::List(because.into_iter().map(word).collect()));
+        }
+        if self.merchants {
+            values.push(merchant.map_or(Value::Null, Value::Text));
+        }
+        Record { op, row: Some(Row::new(schema, values)), ..self.without_row(cause, key) }
     }
 
     /// What becomes of the result when the row is gone.
-    pub fn without_row(&self, of: &Record) -> Record {
+    pub fn without_row(&self, cause: &Record, key: Row) -> Record {
+        let (version, position) = self.at.clone();
         Record {
             table: self.table.clone(),
-            op: of.op,
-            key: of.key.clone(),
+            op: Op::Delete,
+            key,
             row: None,
             patch: None,
             before: None,
-            position: of.position.clone(),
-            version: of.version,
-            changed_at: of.changed_at,
-            origin: of.origin,
+            position,
+            version,
+            changed_at: cause.changed_at,
+            origin: cause.origin,
         }
     }
 
@@ -116,11 +160,19 @@ impl Results {
             return schema.clone();
         }
         let mut all: Vec<Column> = key.columns.clone();
-        all.extend(columns().into_iter().map(|(name, kind)| Column { name: name.into(), kind }));
+        all.extend(
+            columns(self.explains, self.merchants).into_iter().map(|(name, kind)| Column { name: name.into(), kind }),
+        );
         let schema = Arc::new(TableSchema { columns: all });
         self.schemas = Some((key.clone(), schema.clone()));
         schema
     }
+}
+
+/// A word and what it added to the category's margin.
+fn word((word, weight): (ByteString, f32)) -> Value {
+    let [name, of] = ["word", "weight"].map(ByteString::from_static);
+    Value::Map(vec![(name, Value::Text(word)), (of, confidence(weight))])
 }
 
 /// Four digits are more than calibration can promise.

@@ -15,6 +15,8 @@ pub struct Columns {
     pub amount: Option<Arc<str>>,
     /// Prefix of the added columns.
     pub add: Option<Arc<str>>,
+    /// The date by whose month answers are counted.
+    pub date: Option<Arc<str>>,
 }
 
 /// The places of the columns in one schema.
@@ -24,6 +26,8 @@ pub struct Shape {
     pub output: Arc<TableSchema>,
     texts: Vec<usize>,
     amount: Option<usize>,
+    /// `Some(None)`: there is to be a date, but rows of this schema have none.
+    date: Option<Option<usize>>,
 }
 
 /// The shapes met so far.
@@ -65,6 +69,7 @@ impl Columns {
         Shape {
             texts: self.text.iter().filter_map(|name| schema.index_of(name)).collect(),
             amount: self.amount.as_ref().and_then(|name| schema.index_of(name)),
+            date: self.date.as_ref().map(|name| schema.index_of(name)),
             input: schema.clone(),
             output,
         }
@@ -100,6 +105,12 @@ impl Shape {
     /// The texts of a row.
     pub fn texts<'r>(&'r self, row: &'r Row) -> impl Iterator<Item = &'r str> + Clone {
         self.texts.iter().filter_map(|at| row.values().get(*at)?.as_str())
+    }
+
+    /// The date of a row; null where it has none, `None` when no date column was asked for.
+    pub fn date<'r>(&self, row: &'r Row) -> Option<&'r Value> {
+        const NONE: &Value = &Value::Null;
+        self.date.map(|at| at.and_then(|at| row.values().get(at)).unwrap_or(NONE))
     }
 
     /// The amount of a row as a binary number: for its sign and magnitude alone.

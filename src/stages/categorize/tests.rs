@@ -1,11 +1,12 @@
 //! The stage on rules alone and on a small trained model, with and without a raw store.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::testing::{flow, plan, plan_behind, record};
 use super::*;
 use crate::record::{Op, Record, Value};
-use crate::stores::Stores;
+use crate::stores::{SharedStore, Stores};
 
 const RULES: &str = "pattern\tcategory\tmatch\twhen\nMIETE\thousing.rent\tword\tout\nREWE\tfood\tcontains\n*\tother\n";
 
@@ -107,49 +108,113 @@ fn results_are_a_table_of_the_raw_store() {
     assert_eq!(problems[0].code, "table.duplicate");
 }
 
-/// The stage behind a raw store that lives in `dir`.
-async fn stage_with_store(model: &Path, dir: &Path) -> (Box<dyn Stage>, SharedStore) {
-    let input = Flow { store: Some("bank".into()), stored: flow().tables, ..flow() };
-    let (mut stage, _) = plan_behind(make, &yaml(model, "into: c"), input).unwrap();
-    let lane = lane(dir);
-    stage.open(&lane).await.unwrap();
-    (stage, lane.stores.get("bank").await.unwrap())
+/// A raw store in `dir`, and the stage behind it.
+struct Lab {
+    raw: Box<dyn Stage>,
+    stage: Box<dyn Stage>,
+    store: SharedStore,
 }
 
-async fn stored(store: &SharedStore) -> Vec<Row> {
-    let mut snapshot = store.snapshot().await.unwrap();
-    snapshot.scan("c", None, 100).await.unwrap().into_iter().map(|r| r.row).collect()
+impl Lab {
+    async fn open(model: &Path, dir: &Path, rest: &str) -> Lab {
+        let (mut raw, behind) = plan(crate::stages::raw::make, "bank").unwrap();
+        let (mut stage, _) = plan_behind(make, &yaml(model, rest), behind).unwrap();
+        let lane = lane(dir);
+        raw.open(&lane).await.unwrap();
+        stage.open(&lane).await.unwrap();
+        Lab { raw, stage, store: lane.stores.get("bank").await.unwrap() }
+    }
+
+    async fn process(&mut self, records: Vec<Record>) -> Batch {
+        let batch = self.raw.process(Batch { records, ..Batch::default() }).await.unwrap();
+        self.stage.process(batch).await.unwrap()
+    }
+
+    async fn stored(&self) -> Vec<Row> {
+        let mut snapshot = self.store.snapshot().await.unwrap();
+        snapshot.scan("c", None, 100).await.unwrap().into_iter().map(|r| r.row).collect()
+    }
 }
 
 #[tokio::test]
-async fn results_share_key_and_position_and_follow_the_batch() {
+async fn results_have_the_rows_key_and_follow_the_batch() {
     let dir = rules_folder();
-    let (mut stage, store) = stage_with_store(dir.path(), dir.path()).await;
+    let mut lab = Lab::open(dir.path(), dir.path(), "into: c").await;
     let mut first = record("t", row(1, "REWE".into(), "-1"));
-    (first.position.offset, first.version) = (7, 8);
+    first.position.offset = 7;
     let mut second = record("t", row(2, "x".into(), "1"));
     second.position.offset = 8;
     let strange = record("t", row(3, Value::Bool(true), "1"));
     let other = record("u", row(9, "REWE".into(), "1"));
     let records = vec![first.clone(), strange, second.clone(), other.clone()];
-    let batch = stage.process(Batch { records: records.clone(), ..Batch::default() }).await.unwrap();
+    let batch = lab.process(records.clone()).await;
     assert_eq!(batch.records[..3], [first.clone(), second.clone(), other]);
     assert_eq!(batch.rejects.len(), 1);
     let [result, _] = &batch.records[3..] else { panic!("two results expected, found {}", batch.records.len() - 3) };
-    assert_eq!((&*result.table, &result.key, &result.position, result.version), ("c", &first.key, &first.position, 8));
+    let version = lab.store.snapshot().await.unwrap().version();
+    assert_eq!((&*result.table, &result.key, result.position.is_derived()), ("c", &first.key, true));
+    assert!(result.version < version, "made from the snapshot before");
     let id = Categorizer::load(dir.path()).unwrap().id;
     let expected = [Value::Int(1), "food".into(), Value::Float(1.0), Value::Null, Value::Text(id), "rule".into()];
-    let rows = stored(&store).await;
+    let rows = lab.stored().await;
     assert_eq!(rows[0].values(), expected);
     assert_eq!(rows.len(), 2);
 
     // Again is the same as once, and goes behind the batch again.
-    let again = stage.process(Batch { records, ..Batch::default() }).await.unwrap();
-    assert_eq!(again.records, batch.records);
-    assert_eq!(stored(&store).await, rows);
+    let again = lab.process(records).await;
+    let told = |batch: &Batch| batch.records.iter().map(|r| (r.table.clone(), r.row.clone())).collect::<Vec<_>>();
+    assert_eq!(told(&again), told(&batch));
+    assert_eq!(lab.stored().await, rows);
 
     // A result goes with its row.
     (second.op, second.row, second.position.offset) = (Op::Delete, None, 9);
-    stage.process(Batch { records: vec![second], ..Batch::default() }).await.unwrap();
-    assert_eq!(stored(&store).await, rows[..1]);
+    lab.process(vec![second]).await;
+    assert_eq!(lab.stored().await, rows[..1]);
+}
+
+#[tokio::test]
+async fn results_of_an_older_snapshot_are_stale() {
+    let dir = rules_folder();
+    let mut lab = Lab::open(dir.path(), dir.path(), "into: c").await;
+    let batch = lab.process(vec![record("t", row(1, "REWE".into(), "-1"))]).await;
+    let late = batch.records.into_iter().find(|r| &*r.table == "c").unwrap();
+    let mut changed = record("t", row(1, "x".into(), "-1"));
+    (changed.op, changed.position.offset) = (Op::Update, 1);
+    lab.process(vec![changed]).await;
+    let applied = lab.store.apply(vec![Record { op: Op::Update, ..late }]).await.unwrap();
+    assert_eq!(applied.stale, 1);
+    assert_eq!(lab.stored().await[0].get("category"), Some(&"other".into()));
+}
+
+#[tokio::test]
+async fn results_say_what_decided() {
+    let dir = rules_folder();
+    let mut lab = Lab::open(dir.path(), dir.path(), "into: c, explain: true").await;
+    lab.process(vec![record("t", row(1, "Miete Mai".into(), "-1")), record("t", row(2, "x".into(), "1"))]).await;
+    let because = |row: &Row| row.get("because").unwrap().to_json();
+    let rows: Vec<String> = lab.stored().await.iter().map(because).collect();
+    assert_eq!(rows, [r#"[{"word":"MIETE","weight":1.0}]"#, "[]"]);
+}
+
+#[test]
+fn corrections_are_checked() {
+    let columns = [("id", "int64"), ("of", "int64"), ("shop", "text"), ("category", "text"), ("at", "timestamp")];
+    let tables = [super::super::testing::table("k", &columns)];
+    let tables: std::collections::BTreeMap<_, _> = flow().tables.into_iter().chain(tables).collect();
+    let input = Flow { store: Some("bank".into()), stored: tables.clone(), tables, ..flow() };
+    let code = |corrections: &str| {
+        let yaml = format!("{{ table: t, model: m, text: [note], into: c, corrections: {corrections} }}");
+        plan_behind(make, &yaml, input.clone()).map(|_| "").unwrap_or_else(|problems| problems[0].code)
+    };
+    assert_eq!(code("{ table: k, on: { id: of }, text: shop }"), "");
+    assert_eq!(code("{ table: k, on: { id: of } }"), "");
+    assert_eq!(code("{ table: k, text: shop, category: shop }"), "");
+    assert_eq!(code("{ table: k }"), "key.missing");
+    assert_eq!(code("{ table: kk, text: shop }"), "table.unknown");
+    assert_eq!(code("{ table: k, text: shopp }"), "field.unknown");
+    assert_eq!(code("{ table: k, text: of }"), "type.wrong");
+    assert_eq!(code("{ table: k, text: shop, category: at }"), "type.wrong");
+    assert_eq!(code("{ table: k, on: { note: shop } }"), "key.wrong");
+    let add = "{ table: t, model: m, text: [note], add: a, corrections: { table: k, text: shop } }";
+    assert_eq!(plan_behind(make, add, input.clone()).map(|_| ()).unwrap_err()[0].code, "key.missing");
 }

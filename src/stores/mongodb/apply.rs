@@ -271,7 +271,7 @@ fn collect(records: Vec<Record>, outcomes: Vec<Outcome>, applied: &mut Applied) 
 
 fn last_positions(records: &[Record]) -> Vec<Position> {
     let mut last: Vec<Position> = Vec::new();
-    for position in records.iter().map(|record| &record.position) {
+    for position in records.iter().map(|record| &record.position).filter(|position| !position.is_derived()) {
         match last.iter_mut().find(|p| p.is_beside(position)) {
             Some(noted) => noted.offset = noted.offset.max(position.offset),
             None => last.push(position.clone()),

@@ -20,10 +20,10 @@ pub async fn facts(server: &Server, prefix: &str) -> Result<BTreeMap<String, Str
     found.iter().map(|document| read(document).ok_or_else(|| broken("a fact does not read"))).collect()
 }
 
-/// Remembers facts, whatever was known before.
+/// Remembers facts, whatever was known before. Counted, so that it is a write also when they say the same again.
 pub async fn remember(server: &Server, facts: &[(String, String)]) -> Result<()> {
     let statements = facts.iter().map(|(name, value)| {
-        rawdoc! { "q": { "_id": &**name }, "u": { "$set": { "value": &**value } }, "upsert": true }
+        rawdoc! { "q": { "_id": &**name }, "u": { "$set": { "value": &**value }, "$inc": { "times": 1_i64 } }, "upsert": true }
     });
     server.update(FACTS, statements.collect()).await.map(|_| ())
 }

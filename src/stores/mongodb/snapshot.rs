@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::record::{Row, Value};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::{indexed_value, key_row};
-use crate::stores::{Index, Snapshot, StoredRow};
+use crate::stores::{Index, ScannedRow, Snapshot, StoredRow};
 
 /// A view as of `at`.
 pub struct View {
@@ -145,7 +145,7 @@ impl Snapshot for View {
         Ok(links)
     }
 
-    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>> {
+    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<ScannedRow>> {
         let Some(table) = self.table(table).await? else { return Ok(Vec::new()) };
         let mut command = rawdoc! { "find": &*table.collection, "sort": { "_id": 1 }, "hint": { "_id": 1 } };
         command.append(cstr!("limit"), i64::try_from(limit).unwrap_or(i64::MAX));
@@ -157,7 +157,11 @@ impl Snapshot for View {
             filter.append(cstr!("_id"), rawdoc! { "$ne": id });
         }
         let found = self.documents(&table, command, filter).await?;
-        found.into_iter().filter_map(|found| self.stored(found).transpose()).collect()
+        let scanned = |found: Found| {
+            let position = found.state.position.clone();
+            Ok(self.stored(found)?.map(|StoredRow { key, row }| ScannedRow { key, row, position }))
+        };
+        found.into_iter().filter_map(|found| scanned(found).transpose()).collect()
     }
 }
 

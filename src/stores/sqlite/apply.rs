@@ -308,6 +308,9 @@ impl Batch<'_> {
     }
 
     fn note(&mut self, position: &Position) {
+        if position.is_derived() {
+            return;
+        }
         match self.positions.iter_mut().find(|p| p.is_beside(position)) {
             Some(noted) => noted.offset = noted.offset.max(position.offset),
             None => self.positions.push(position.clone()),

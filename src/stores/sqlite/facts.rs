@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::file::sql;
+use super::file::{broken, meta, set_meta, sql};
 use crate::error::Result;
 
 /// Facts whose names begin with `prefix`.
@@ -15,13 +15,15 @@ pub fn facts(conn: &Connection, prefix: &str) -> Result<BTreeMap<String, String>
     rows.collect::<Result<_, _>>().map_err(sql)
 }
 
-/// Remembers facts as one durable commit.
+/// Remembers facts as one durable commit, which snapshots count like those of rows.
 pub fn remember(conn: &mut Connection, facts: &[(String, String)]) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     for (name, value) in facts {
         let text = "INSERT OR REPLACE INTO headwater_facts (name, value) VALUES (?1, ?2)";
         tx.prepare_cached(text).and_then(|mut s| s.execute((name, value))).map_err(sql)?;
     }
+    let commit = meta(&tx, "commit")?.ok_or_else(|| broken("the commit number is missing"))?;
+    set_meta(&tx, "commit", commit + 1)?;
     tx.commit().map_err(sql)
 }
 

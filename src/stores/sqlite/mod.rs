@@ -28,7 +28,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use self::apply::Writer;
 use self::snapshot::Reader;
 use super::identity::Identity;
-use super::{Applied, Index, Parked, RawStore, Snapshot, StoredRow};
+use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow};
 use crate::error::{Error, Result};
 use crate::record::{Record, Row, Value};
 
@@ -217,7 +217,7 @@ impl Snapshot for View {
         self.read(move |reader| reader.links_of(&table, &column, &keys)).await
     }
 
-    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>> {
+    async fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<ScannedRow>> {
         let (table, after) = (table.to_string(), after.cloned());
         self.read(move |reader| reader.scan(&table, after.as_ref(), limit)).await
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use rusqlite::types::ToSql;
 
+use super::apply::read_position;
 use super::catalog::{Catalog, Table, load_table};
 use super::file::{broken, meta, sql};
 use crate::error::{Error, Result};
 use crate::record::{Row, Value};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::key_row;
-use crate::stores::{StoredRow, codec, newest_positions};
+use crate::stores::{ScannedRow, StoredRow, codec, newest_positions};
 
 /// A connection that reads.
 pub struct Reader {
@@ -89,16 +90,27 @@ impl Reader {
     }
 
     /// Live rows in key order.
-    pub fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<StoredRow>> {
+    pub fn scan(&mut self, table: &str, after: Option<&Row>, limit: usize) -> Result<Vec<ScannedRow>> {
         let Some(table) = load_table(&self.conn, table)? else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let from = if after.is_some() { "key > ?2 AND" } else { "" };
-        let text =
-            format!("SELECT key, schema, row FROM {} WHERE {from} deleted = 0 ORDER BY key LIMIT ?1", table.sql_name);
-        match after {
-            Some(key) => self.rows(&table, &text, &[&limit, &identity(key.values())]),
-            None => self.rows(&table, &text, &[&limit]),
+        let text = format!(
+            "SELECT key, schema, row, topic, partition, \"offset\", source FROM {} WHERE {from} deleted = 0 \
+             ORDER BY key LIMIT ?1",
+            table.sql_name
+        );
+        let after = after.map(|key| identity(key.values()));
+        let parameters: Vec<&dyn ToSql> =
+            std::iter::once(&limit as &dyn ToSql).chain(after.iter().map(|key| key as &dyn ToSql)).collect();
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        let mut rows = statement.query(parameters.as_slice()).map_err(sql)?;
+        let mut scanned = Vec::new();
+        while let Some(found) = rows.next().map_err(sql)? {
+            let StoredRow { key, row } = read(&self.conn, &mut self.catalog, &table, found)?;
+            let position = read_position(&self.conn, &mut self.catalog, found, 3)?;
+            scanned.push(ScannedRow { key, row, position });
         }
+        Ok(scanned)
     }
 
     fn rows(&mut self, table: &Table, text: &str, parameters: &[&dyn ToSql]) -> Result<Vec<StoredRow>> {
@@ -106,11 +118,7 @@ impl Reader {
         let mut rows = statement.query(parameters).map_err(sql)?;
         let mut stored = Vec::new();
         while let Some(found) = rows.next().map_err(sql)? {
-            let shape = self.catalog.shape(&self.conn, found.get(1).map_err(sql)?)?;
-            let text = found.get_ref(2).map_err(sql)?.as_str().map_err(broken)?;
-            let row = codec::read_row(text, &shape.row).map_err(|e| broken(format!("table {}: {e}", table.name)))?;
-            let key: Identity = found.get(0).map_err(sql)?;
-            stored.push(StoredRow { key: key_row(&key, &shape.key, Some(&row)).map_err(broken)?, row });
+            stored.push(read(&self.conn, &mut self.catalog, table, found)?);
         }
         Ok(stored)
     }
@@ -148,6 +156,15 @@ impl Reader {
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
     }
+}
+
+/// A row from its first columns: key, schema, row.
+fn read(conn: &Connection, catalog: &mut Catalog, table: &Table, found: &rusqlite::Row<'_>) -> Result<StoredRow> {
+    let shape = catalog.shape(conn, found.get(1).map_err(sql)?)?;
+    let text = found.get_ref(2).map_err(sql)?.as_str().map_err(broken)?;
+    let row = codec::read_row(text, &shape.row).map_err(|e| broken(format!("table {}: {e}", table.name)))?;
+    let key: Identity = found.get(0).map_err(sql)?;
+    Ok(StoredRow { key: key_row(&key, &shape.key, Some(&row)).map_err(broken)?, row })
 }
 
 fn no_index(table: &str, column: &str) -> Error {

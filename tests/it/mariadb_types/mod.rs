@@ -9,7 +9,7 @@ use std::process::Command;
 
 use columns::COLUMNS;
 use headwater::record::{Row, Value};
-use headwater::stores::StoredRow;
+use headwater::stores::ScannedRow;
 
 use crate::raw_copy::RawCopy;
 
@@ -135,7 +135,7 @@ impl Source {
     }
 
     /// Compares every value with the database; how many were compared.
-    fn compare(&self, stored: &[StoredRow]) -> usize {
+    fn compare(&self, stored: &[ScannedRow]) -> usize {
         let extra = ["touched", "retyped", "new_name", "added"];
         let told = extra.map(|name| format!("CAST({name} AS CHAR)"));
         let told: Vec<_> = told.into_iter().chain(COLUMNS.iter().map(columns::Column::expression)).collect();
