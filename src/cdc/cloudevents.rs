@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::change::{Context, parse_op};
 use super::column::Reader;
-use super::debezium::Envelope;
+use super::debezium::{Envelope, Guess};
 use super::decoder::Event;
 use super::json::{Cursor, Next, Text};
 use super::parts::{self, Parts};
@@ -58,7 +58,7 @@ pub fn decode(context: Context<'_>, payload: &Payload) -> Result<Event, Fault> {
         Some(text) => context.topic.values.embedded(context.config, text)?,
         None => None,
     };
-    let envelope = Envelope::read(reader, &mut data, None)?;
+    let envelope = Envelope::read(reader, &mut data, Guess::default())?;
     context.change(op, &source, schema, |plan| envelope::rows(plan, op, envelope, reader))
 }
 

@@ -42,11 +42,8 @@ impl<'a> Reader<'a> {
         let next = cursor.next()?;
         match next {
             Next::Text => {
-                let mut probe = *cursor;
-                if self.unavailable.is_text(probe.string()?.raw) {
-                    *cursor = probe;
-                    return Ok(Value::Unchanged);
-                }
+                let text = cursor.string()?;
+                return if self.unavailable.is_text(text.raw) { Ok(Value::Unchanged) } else { self.string(text, form) };
             }
             Next::List | Next::Object => {
                 let mut probe = *cursor;
@@ -101,10 +98,8 @@ impl<'a> Reader<'a> {
             (Form::Bool | Form::Int | Form::Date | Form::Timestamp { .. }, Next::Number) => {
                 long_value(whole(cursor.number()?)?, form)
             }
-            (Form::Json, Next::Text) => self.text(cursor.string()?).map(json_text),
+            (_, Next::Text) => self.string(cursor.string()?, form),
             (Form::Json, _) => Ok(Value::Json(self.doc.slice_ref(cursor.skip()?))),
-            (Form::Text | Form::Interval, Next::Text) => self.text(cursor.string()?).map(Value::Text),
-            (_, Next::Text) => scalar_text(form, &cursor.string()?.resolve()?),
             (Form::List(of), Next::List) => self.list(cursor, of, depth),
             (Form::Map(of), Next::Object) => self.map(cursor, of, depth),
             (Form::Pairs(of), Next::List) => self.pairs(cursor, of, depth),
@@ -122,6 +117,15 @@ impl<'a> Reader<'a> {
             Next::Text => self.text(cursor.string()?).map(Value::Text),
             Next::List => self.list(cursor, &Form::Any, depth),
             Next::Object => self.map(cursor, &Form::Any, depth),
+        }
+    }
+
+    /// A string's value.
+    fn string(&self, text: Text<'a>, form: &Form) -> Result<Value, Fault> {
+        match form {
+            Form::Any | Form::Text | Form::Interval => self.text(text).map(Value::Text),
+            Form::Json => self.text(text).map(json_text),
+            _ => scalar_text(form, &text.resolve()?),
         }
     }
 

@@ -8,7 +8,7 @@ use super::Fault;
 use super::column::Reader;
 use super::json::{Cursor, Next};
 use super::layout::Layouts;
-use super::source::{Source, scalar};
+use super::source::{Source, SourceShape, scalar};
 use crate::record::Row;
 
 /// An envelope, found but not judged.
@@ -72,9 +72,18 @@ pub struct Marks<'a> {
     pub foreign: usize,
 }
 
+/// What an envelope of a topic probably looks like.
+#[derive(Default)]
+pub struct Guess<'g> {
+    /// The layouts of `after`.
+    pub rows: Option<&'g mut Layouts>,
+    /// The shape of `source`.
+    pub source: Option<&'g mut SourceShape>,
+}
+
 impl<'a> Envelope<'a> {
-    /// Takes an envelope. `guess` are the layouts that `after` probably has.
-    pub fn read(reader: Reader<'a>, cursor: &mut Cursor<'a>, mut guess: Option<&mut Layouts>) -> Result<Self, Fault> {
+    /// Takes an envelope.
+    pub fn read(reader: Reader<'a>, cursor: &mut Cursor<'a>, mut guess: Guess<'_>) -> Result<Self, Fault> {
         let mut envelope = Envelope::default();
         let mut more = cursor.open_object()?;
         while more {
@@ -85,12 +94,15 @@ impl<'a> Envelope<'a> {
                 }
                 "after" => {
                     envelope.once(1, "after")?;
-                    envelope.after = After::take(reader, cursor, guess.take())?;
+                    envelope.after = After::take(reader, cursor, guess.rows.take())?;
                 }
                 "source" => {
                     envelope.once(2, "source")?;
                     envelope.source = match cursor.next()? {
-                        Next::Object => Some(Source::read(cursor)?),
+                        Next::Object => {
+                            let shape = guess.source.take();
+                            Some(Source::read(cursor, shape.unwrap_or(&mut SourceShape::default()))?)
+                        }
                         _ => cursor.skip().map(|_| None)?,
                     };
                 }

@@ -190,7 +190,9 @@ impl Decoder {
         if let (Event::Change(record), Some(key), Some(_)) = (&event, &message.key, &message.value)
             && record.op == Op::Delete
         {
-            self.last_delete = Some((message.topic.clone(), message.partition, message.offset, key.clone()));
+            // A copy: a slice would keep the whole batch of messages alive.
+            let key = Bytes::copy_from_slice(key);
+            self.last_delete = Some((message.topic.clone(), message.partition, message.offset, key));
         }
         Ok(event)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::change::{Context, RowPlan, Rows, parse_op};
 use super::column::Reader;
-use super::debezium::{After, Envelope};
+use super::debezium::{After, Envelope, Guess};
 use super::decoder::Event;
 use super::form::Form;
 use super::json::{Cursor, Next};
@@ -30,10 +30,11 @@ pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
         other => return Err(Fault::new("envelope.shape", format!("expected an envelope, found {}", other.name()))),
     }
     let topic = &mut *context.topic;
-    let guess = match payload.schema {
+    let layouts = match payload.schema {
         Some(schema) => topic.values.get(schema).map(|schema| &mut schema.rows),
         None => topic.tables.get_mut(topic.last).map(|table| &mut table.rows),
     };
+    let guess = Guess { rows: layouts, source: Some(&mut topic.source) };
     let envelope = Envelope::read(reader, &mut cursor, guess)?;
     payload.finish(&mut cursor)?;
     match (envelope.op, envelope.source) {

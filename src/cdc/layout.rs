@@ -12,11 +12,13 @@ use super::Fault;
 use super::column::Reader;
 use super::form::Form;
 use super::json::Cursor;
-use crate::record::{Column, Kind, Row, TableSchema};
+use crate::record::{Column, Kind, Row, TableSchema, Values};
 
 /// How many shapes of one table are remembered, and the widest that is.
 const SHAPES: usize = 64;
 const WIDEST: usize = 4_096;
+/// Room behind the values of a row, so that a stage which adds some columns need not move them all.
+const SPARE: usize = 4;
 
 /// The columns of one shape of row.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Layout {
 impl Layout {
     /// Reads a row of exactly this shape; `None` when the names differ.
     fn read<'a>(&self, reader: Reader<'a>, cursor: &mut Cursor<'a>) -> Result<Option<Row>, Fault> {
-        let mut values = Vec::with_capacity(self.forms.len());
+        let mut values = self.values();
         let mut more = cursor.open_object()?;
         for (column, form) in self.schema.columns.iter().zip(&self.forms) {
             if !more || !cursor.try_key(&column.name) {
@@ -37,12 +39,12 @@ impl Layout {
             values.push(reader.column(cursor, form).map_err(|fault| fault.in_column(&column.name))?);
             more = cursor.more_fields()?;
         }
-        Ok((!more).then(|| Row::new(self.schema.clone(), values)))
+        Ok((!more).then(|| Row::from_values(self.schema.clone(), values)))
     }
 
     /// Reads a row whose names are known to be these.
     fn read_values<'a>(&self, reader: Reader<'a>, cursor: &mut Cursor<'a>) -> Result<Row, Fault> {
-        let mut values = Vec::with_capacity(self.forms.len());
+        let mut values = self.values();
         let mut more = cursor.open_object()?;
         for (column, form) in self.schema.columns.iter().zip(&self.forms) {
             if !more {
@@ -52,7 +54,15 @@ impl Layout {
             values.push(reader.column(cursor, form).map_err(|fault| fault.in_column(&column.name))?);
             more = cursor.more_fields()?;
         }
-        Ok(Row::new(self.schema.clone(), values))
+        Ok(Row::from_values(self.schema.clone(), values))
+    }
+
+    /// Room for a row's values; none of its own for a single one.
+    fn values(&self) -> Values {
+        match self.forms.len() {
+            ..=1 => Values::new(),
+            columns => Values::with_capacity(columns + SPARE),
+        }
     }
 }
 

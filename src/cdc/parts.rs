@@ -4,7 +4,7 @@ use bytestring::ByteString;
 
 use super::change::{Context, Rows, parse_op};
 use super::column::Reader;
-use super::debezium::Envelope;
+use super::debezium::{Envelope, Guess};
 use super::decoder::Event;
 use super::json::{Cursor, Text};
 use super::mongodb::{self, Legacy};
@@ -132,7 +132,7 @@ pub fn other(context: Context<'_>, root: Row) -> Result<Event, Fault> {
     let doc = ByteString::from(root.to_json());
     let unavailable = Unavailable::default();
     let reader = Reader { doc: &doc, unavailable: &unavailable };
-    let envelope = Envelope::read(reader, &mut Cursor::new(&doc), None)?;
+    let envelope = Envelope::read(reader, &mut Cursor::new(&doc), Guess::default())?;
     control::other(&envelope)
 }
 

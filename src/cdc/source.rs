@@ -46,68 +46,130 @@ pub struct Source<'a> {
     ord: &'a str,
 }
 
+/// Where a scalar of a `source` block goes.
+type Slot = for<'s, 'a> fn(&'s mut Source<'a>) -> &'s mut &'a str;
+
+/// A field of a `source` block.
+#[derive(Clone, Copy)]
+enum Field {
+    Table,
+    Scalar(Slot),
+    Other,
+}
+
+impl Field {
+    fn called(name: &str) -> Field {
+        match name {
+            "table" | "collection" => Field::Table,
+            _ => slot(name).map_or(Field::Other, Field::Scalar),
+        }
+    }
+}
+
+/// The fields that the `source` blocks of a topic have, in order: the usual block is read by comparing each name with the
+/// expected one.
+#[derive(Default)]
+pub struct SourceShape {
+    fields: Vec<(Box<str>, Field)>,
+    learned: u32,
+}
+
+impl SourceShape {
+    /// How often another order is learned; what changes all the time is not worth it.
+    const LESSONS: u32 = 64;
+    /// More fields than any connector has.
+    const WIDEST: usize = 64;
+
+    /// Takes a block of exactly this shape; `None` when the names differ.
+    fn read<'a>(&self, cursor: &mut Cursor<'a>) -> Result<Option<Source<'a>>, Fault> {
+        let mut source = Source::default();
+        let mut more = cursor.open_object()?;
+        for (name, field) in &self.fields {
+            if !more || !cursor.try_key(name) {
+                return Ok(None);
+            }
+            source.take(*field, cursor)?;
+            more = cursor.more_fields()?;
+        }
+        Ok((!more).then_some(source))
+    }
+}
+
+fn slot(name: &str) -> Option<Slot> {
+    Some(match name {
+        "connector" => |s| &mut s.connector,
+        "name" => |s| &mut s.name,
+        "db" => |s| &mut s.db,
+        "schema" => |s| &mut s.schema,
+        "snapshot" => |s| &mut s.snapshot,
+        "sequence" => |s| &mut s.sequence,
+        "ts_ms" | "tsms" => |s| &mut s.ts_ms,
+        "ts_us" | "tsus" => |s| &mut s.ts_us,
+        "ts_ns" | "tsns" => |s| &mut s.ts_ns,
+        "lsn" => |s| &mut s.lsn,
+        "server_id" | "serverid" => |s| &mut s.server_id,
+        "gtid" => |s| &mut s.gtid,
+        "file" => |s| &mut s.file,
+        "pos" => |s| &mut s.pos,
+        "row" => |s| &mut s.row,
+        "change_lsn" | "changelsn" => |s| &mut s.change_lsn,
+        "commit_lsn" | "commitlsn" => |s| &mut s.commit_lsn,
+        "event_serial_no" | "eventserialno" => |s| &mut s.event_serial_no,
+        "scn" => |s| &mut s.scn,
+        "commit_scn" | "commitscn" => |s| &mut s.commit_scn,
+        "ssn" => |s| &mut s.ssn,
+        "redo_thread" | "redothread" => |s| &mut s.redo_thread,
+        "ord" => |s| &mut s.ord,
+        _ => return None,
+    })
+}
+
 impl<'a> Source<'a> {
-    /// Takes a `source` object.
-    pub fn read(cursor: &mut Cursor<'a>) -> Result<Self, Fault> {
+    /// Takes a `source` object, which is probably of `shape`.
+    pub fn read(cursor: &mut Cursor<'a>, shape: &mut SourceShape) -> Result<Self, Fault> {
+        let mut attempt = *cursor;
+        if let Some(source) = shape.read(&mut attempt)? {
+            *cursor = attempt;
+            return Ok(source);
+        }
+        let learn = shape.learned < SourceShape::LESSONS;
+        if learn {
+            shape.learned += 1;
+            shape.fields.clear();
+        }
         let mut source = Source::default();
         let mut more = cursor.open_object()?;
         while more {
             let name = cursor.key()?.raw;
-            source.take(name, cursor)?;
+            let field = Field::called(name);
+            if learn && shape.fields.len() < SourceShape::WIDEST {
+                shape.fields.push((name.into(), field));
+            }
+            source.take(field, cursor)?;
             more = cursor.more_fields()?;
         }
         Ok(source)
     }
 
-    fn take(&mut self, name: &str, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
-        let place = match name {
-            "table" | "collection" => {
-                if self.table.is_some() {
-                    return Err(Fault::new("json.duplicate", "`source` names its table twice"));
-                }
-                if cursor.next()? == Next::Text {
-                    self.table = Some(cursor.string()?).filter(|t| !t.raw.is_empty());
-                    return Ok(());
-                }
-                return cursor.skip().map(|_| ());
+    fn take(&mut self, field: Field, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
+        match field {
+            Field::Table if self.table.is_some() => {
+                return Err(Fault::new("json.duplicate", "`source` names its table twice"));
             }
-            _ => match self.place(name) {
-                Some(place) => place,
-                None => return cursor.skip().map(|_| ()),
-            },
-        };
-        *place = scalar(cursor)?;
+            Field::Table if cursor.next()? == Next::Text => {
+                self.table = Some(cursor.string()?).filter(|t| !t.raw.is_empty());
+            }
+            Field::Scalar(slot) => *slot(self) = scalar(cursor)?,
+            Field::Table | Field::Other => {
+                cursor.skip()?;
+            }
+        }
         Ok(())
     }
 
     /// Where the scalar called `name` goes. CloudEvents attributes use the same names without underscores.
     pub fn place(&mut self, name: &str) -> Option<&mut &'a str> {
-        Some(match name {
-            "connector" => &mut self.connector,
-            "name" => &mut self.name,
-            "db" => &mut self.db,
-            "schema" => &mut self.schema,
-            "snapshot" => &mut self.snapshot,
-            "sequence" => &mut self.sequence,
-            "ts_ms" | "tsms" => &mut self.ts_ms,
-            "ts_us" | "tsus" => &mut self.ts_us,
-            "ts_ns" | "tsns" => &mut self.ts_ns,
-            "lsn" => &mut self.lsn,
-            "server_id" | "serverid" => &mut self.server_id,
-            "gtid" => &mut self.gtid,
-            "file" => &mut self.file,
-            "pos" => &mut self.pos,
-            "row" => &mut self.row,
-            "change_lsn" | "changelsn" => &mut self.change_lsn,
-            "commit_lsn" | "commitlsn" => &mut self.commit_lsn,
-            "event_serial_no" | "eventserialno" => &mut self.event_serial_no,
-            "scn" => &mut self.scn,
-            "commit_scn" | "commitscn" => &mut self.commit_scn,
-            "ssn" => &mut self.ssn,
-            "redo_thread" | "redothread" => &mut self.redo_thread,
-            "ord" => &mut self.ord,
-            _ => return None,
-        })
+        slot(name).map(|slot| slot(self))
     }
 
     /// Tells the connector by the positions that it alone has, where nothing names it.
@@ -263,7 +325,7 @@ mod tests {
     use super::*;
 
     fn position(json: &str) -> SourcePosition {
-        Source::read(&mut Cursor::new(json)).unwrap().position(1)
+        Source::read(&mut Cursor::new(json), &mut SourceShape::default()).unwrap().position(1)
     }
 
     #[test]
@@ -321,7 +383,12 @@ mod tests {
 
     #[test]
     fn the_finest_time_that_is_told() {
-        let at = |json| Source::read(&mut Cursor::new(json)).unwrap().changed_at().map(|t| t.to_string());
+        let at = |json| {
+            Source::read(&mut Cursor::new(json), &mut SourceShape::default())
+                .unwrap()
+                .changed_at()
+                .map(|t| t.to_string())
+        };
         assert_eq!(at(r#"{"ts_ms":1500,"ts_us":1500001}"#).unwrap(), "1970-01-01T00:00:01.500001");
         assert_eq!(at(r#"{"ts_ms":"1500"}"#).unwrap(), "1970-01-01T00:00:01.5");
         assert_eq!(at(r#"{"ts_ms":0}"#), None);

@@ -13,7 +13,7 @@ use super::decoder::{Config, DeclaredTable, Format, Names};
 use super::form::Form;
 use super::layout::Layouts;
 use super::retype::{Retype, Without};
-use super::source::Source;
+use super::source::{Source, SourceShape};
 use crate::record::TableSchema;
 
 /// How many schemas and tables of one topic, and how many topics, are remembered.
@@ -40,6 +40,8 @@ pub struct Topic {
     pub last: usize,
     /// Flattened rows without their metadata.
     pub without: Without,
+    /// What its `source` blocks look like.
+    pub source: SourceShape,
 }
 
 /// A table as its events describe it.

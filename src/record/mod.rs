@@ -23,7 +23,7 @@ pub use json::write_json_text;
 pub use message::Message;
 pub use patch::Patch;
 pub use position::{DERIVED, Order, Position, SourcePosition, supersedes};
-pub use row::Row;
+pub use row::{Row, Values};
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
 pub use time::{Date, Time, Timestamp};
 pub use value::Value;
