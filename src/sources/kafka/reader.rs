@@ -1,7 +1,9 @@
 //! Collects messages into batches: all payloads of a batch are copied into one buffer, messages are slices of it.
 //!
 //! A batch closes when it is full by count or bytes, or when the stream is thin: as soon as nothing is waiting in
-//! librdkafka's queue for `linger`.
+//! librdkafka's queue for `linger`. Who is more than a batch behind waits a little longer: the rest is on its way, and full
+//! batches are what makes catching up cheap. The buffer of a batch that nobody holds any more is filled again: fresh memory costs a
+//! page fault for every 4 KiB.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +18,11 @@ use rustc_hash::FxHashMap;
 
 use crate::record::Message;
 
+/// The largest buffer that is kept from one batch to the next.
+const KEPT_BYTES: usize = 9 << 20;
+/// How long a batch waits for more messages that are known to be there.
+const BEHIND_LINGER: Duration = Duration::from_millis(100);
+
 /// Reads batches and remembers the next offset of every partition it has handed out.
 #[derive(Default)]
 pub struct Reader {
@@ -24,6 +31,8 @@ pub struct Reader {
     linger: Duration,
     topics: Vec<Arc<str>>,
     pending: Vec<Pending>,
+    /// The bytes of the last batch.
+    handed_out: Bytes,
     next: FxHashMap<(Arc<str>, i32), i64>,
     uncommitted: FxHashMap<(Arc<str>, i32), i64>,
 }
@@ -42,20 +51,23 @@ impl Reader {
     }
 
     /// The next batch; empty when nothing came within `idle`. An error that comes behind messages is reported by the
-    /// next call, so that those messages are not lost.
+    /// next call, so that those messages are not lost. `lag` is how many messages are known to wait in the log.
     pub fn read<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
         idle: Duration,
+        lag: u64,
     ) -> KafkaResult<Vec<Message>> {
-        let mut buffer = BytesMut::new();
+        let behind = lag > self.max_records as u64;
+        let linger = if behind { self.linger.max(BEHIND_LINGER) } else { self.linger };
+        let mut buffer = self.buffer();
         let mut wait = idle;
         let mut closes_at: Option<Instant> = None;
         while self.pending.len() < self.max_records && buffer.len() < self.max_bytes {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     self.take(&message, &mut buffer);
-                    closes_at.get_or_insert_with(|| Instant::now() + self.linger);
+                    closes_at.get_or_insert_with(|| Instant::now() + linger);
                     // Whatever waits already is taken without waiting.
                     wait = Duration::ZERO;
                 }
@@ -101,6 +113,9 @@ impl Reader {
 
     fn freeze(&mut self, buffer: BytesMut) -> Vec<Message> {
         let bytes = buffer.freeze();
+        if bytes.len() <= KEPT_BYTES {
+            self.handed_out = bytes.clone();
+        }
         let mut messages = Vec::with_capacity(self.pending.len());
         for Pending { mut message, key, value } in self.pending.drain(..) {
             message.key = key.map(|range| bytes.slice(range));
@@ -125,6 +140,19 @@ impl Reader {
         messages
     }
 
+    /// An empty buffer: the last batch's, if its messages are gone.
+    fn buffer(&mut self) -> BytesMut {
+        let last = std::mem::take(&mut self.handed_out);
+        let expected = last.len();
+        match last.try_into_mut() {
+            Ok(mut buffer) => {
+                buffer.clear();
+                buffer
+            }
+            Err(_) => BytesMut::with_capacity(expected),
+        }
+    }
+
     fn topic(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.topics.iter().find(|t| &***t == name) {
             return known.clone();
@@ -139,4 +167,32 @@ fn append(buffer: &mut BytesMut, bytes: &[u8]) -> Range<usize> {
     let start = buffer.len();
     buffer.extend_from_slice(bytes);
     start..buffer.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(reader: &mut Reader, byte: u8) -> Vec<Message> {
+        let mut buffer = reader.buffer();
+        let value = Some(append(&mut buffer, &[byte; 1_000]));
+        let topic = reader.topic("t");
+        let message = Message { topic, ..Message::default() };
+        reader.pending.push(Pending { message, key: None, value });
+        reader.freeze(buffer)
+    }
+
+    #[test]
+    fn a_buffer_is_filled_again_only_when_its_messages_are_gone() {
+        let mut reader = Reader::new(10, 1 << 20, Duration::ZERO);
+        let place = |messages: &[Message]| messages[0].value.as_ref().unwrap().as_ptr();
+        let first = batch(&mut reader, 1);
+        let held = place(&first);
+        let second = batch(&mut reader, 2);
+        assert_ne!(place(&second), held);
+        assert_eq!(first[0].value.as_ref().unwrap(), &[1; 1_000][..], "what is held stays as it is");
+        let freed = place(&second);
+        drop(second);
+        assert_eq!(place(&batch(&mut reader, 3)), freed);
+    }
 }
