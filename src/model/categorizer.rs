@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytestring::ByteString;
 
 use super::explain::shown;
 use super::folder::{self, Checked};
+use super::memo;
 use super::rules::Rules;
 use super::trained::{Answer, Buffers, Familiarity, Model};
 use crate::error::{Error, Result};
 
 /// What a row gets when nothing is sure enough.
 pub const UNCATEGORIZED: &str = "uncategorized";
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// A version of a model, ready to answer. Shared between lanes.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Categorizer {
     pub id: ByteString,
     /// The folder it was loaded from.
     pub folder: PathBuf,
+    /// Distinct in this process.
+    number: u64,
     rules: Option<Rules>,
     model: Option<Model>,
     classes: Vec<ByteString>,
@@ -125,6 +131,7 @@ impl Categorizer {
         Ok(Categorizer {
             id: id.into(),
             folder: folder.to_path_buf(),
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             rules,
             model,
             classes,
@@ -139,7 +146,9 @@ impl Categorizer {
         amount: Option<f64>,
         buffers: &mut Buffers,
     ) -> Verdict<'c> {
-        buffers.scratch.set_texts(texts.clone());
+        if self.model.is_some() || self.rules.as_ref().is_some_and(Rules::reads_normal_text) {
+            buffers.scratch.set_texts(texts.clone());
+        }
         let by_rules = self.rules.as_ref().and_then(|r| r.find(buffers.scratch.normal_text(), texts, amount));
         match (by_rules, &self.model) {
             (Some((category, true)), _) => Verdict { category, confidence: 1.0, source: Source::Rule, answer: None },
@@ -154,7 +163,12 @@ impl Categorizer {
     }
 
     fn by_model(&self, model: &Model, amount: Option<f64>, buffers: &mut Buffers) -> Verdict<'_> {
-        let answer = model.answer(buffers, amount);
+        let key = memo::key(buffers.scratch.normal_text(), amount.filter(|_| model.info.features.amount));
+        let answer = buffers.memo.get(self.number, key).unwrap_or_else(|| {
+            let answer = model.answer(buffers, amount);
+            buffers.memo.put(self.number, key, answer);
+            answer
+        });
         let (class, confidence) = answer.best();
         let sure = confidence >= model.info.threshold && answer.familiarity != Familiarity::Empty;
         let category = self.classes.get(usize::from(class)).filter(|_| sure).unwrap_or(&self.uncategorized);

@@ -206,7 +206,7 @@ pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// Sign and half powers of two of the magnitude; missing and NaN are a bucket of their own.
-fn amount_bucket(amount: Option<f64>) -> u64 {
+pub(super) fn amount_bucket(amount: Option<f64>) -> u64 {
     let Some(amount) = amount.filter(|a| !a.is_nan()) else { return 0 };
     let magnitude = amount.abs();
     // Comparison with a table instead of log2: the same bucket on every platform.

@@ -21,6 +21,7 @@ mod file;
 pub mod folder;
 mod ftrl;
 pub mod html;
+mod memo;
 mod memory;
 mod normalize;
 mod rules;

@@ -151,6 +151,11 @@ impl Rules {
         }
     }
 
+    /// Whether any rule looks at normal texts; `contains` takes texts as they are.
+    pub fn reads_normal_text(&self) -> bool {
+        self.normal.is_some()
+    }
+
     /// Distinct categories that rules give.
     pub fn categories(&self) -> &[ByteString] {
         &self.categories

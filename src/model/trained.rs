@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
 use super::features::{FEATURE_VERSION, FeatureSpec, Scratch};
+use super::memo::Memo;
 use super::memory::{self, Memory};
 use super::normalize::NORMALIZER_VERSION;
 use super::weights::{Candidate, MAX_CLASSES, Scores, Weights};
@@ -89,6 +90,9 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer to no text.
+    pub const NONE: Answer = Answer { top: [(0, 0.0); 3], familiarity: Familiarity::Empty };
+
     /// The best category.
     pub fn best(&self) -> Candidate {
         let [best, ..] = self.top;
@@ -102,6 +106,8 @@ pub struct Buffers {
     /// Texts and features of the row.
     pub scratch: Scratch,
     scores: Scores,
+    /// Answers to texts met before.
+    pub(super) memo: Memo,
 }
 
 impl Model {
@@ -109,7 +115,7 @@ impl Model {
     pub fn answer(&self, buffers: &mut Buffers, amount: Option<f64>) -> Answer {
         let normal = buffers.scratch.normal_text();
         if normal.is_empty() {
-            return Answer { top: [(0, 0.0); 3], familiarity: Familiarity::Empty };
+            return Answer::NONE;
         }
         let known = self.memory.text(memory::text_hash(normal)).copied();
         if let Some(known) = known {
