@@ -47,6 +47,11 @@ impl Writer {
         self.bytes
     }
 
+    /// Makes room for `bytes` more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Forgets everything after `len`.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);

@@ -14,6 +14,8 @@ const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
 const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX + 15 * 1024;
 /// The server's own limit of statements in a command.
 const STATEMENTS_MAX: usize = 100_000;
+/// After so many statements the size of the whole command is foreseen: growing step by step would move it again and again.
+const FORESEEN_AFTER: usize = 16;
 
 /// A finished command.
 pub(super) struct Command {
@@ -32,13 +34,22 @@ pub(super) struct Commands<'a> {
     writer: Writer,
     open: Vec<Open>,
     places: Vec<usize>,
+    /// How many statements are coming.
+    expected: usize,
 }
 
 impl<'a> Commands<'a> {
     /// Commands whose fields before the statements are written by `head`, which tells the documents it left open.
     fn new(head: impl Fn(&mut Writer) -> Vec<Open> + Send + 'a) -> Self {
         let head = Box::new(head);
-        Commands { head, done: Vec::new(), writer: Writer::default(), open: Vec::new(), places: Vec::new() }
+        let (done, writer, open, places) = (Vec::new(), Writer::default(), Vec::new(), Vec::new());
+        Commands { head, done, writer, open, places, expected: 0 }
+    }
+
+    /// The same, for about so many statements.
+    #[must_use]
+    pub fn expecting(self, statements: usize) -> Self {
+        Commands { expected: statements, ..self }
     }
 
     /// An `insert`, `update` or `delete` with its list called `list`.
@@ -101,8 +112,19 @@ impl<'a> Commands<'a> {
             self.places.push(place);
         } else {
             self.places.push(place);
+            self.foresee();
         }
         written
+    }
+
+    fn foresee(&mut self) {
+        if self.places.len() == FORESEEN_AFTER && self.expected > FORESEEN_AFTER {
+            let (written, coming) = (self.writer.len(), self.expected - FORESEEN_AFTER);
+            // Later statements have longer numbers, and some are longer themselves.
+            let each = written / FORESEEN_AFTER * 9 / 8;
+            self.places.reserve(coming.min(STATEMENTS_MAX));
+            self.writer.reserve(each.saturating_mul(coming).min(COMMAND_BYTES_MAX));
+        }
     }
 
     fn cut(&mut self) {

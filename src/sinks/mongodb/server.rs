@@ -45,6 +45,8 @@ pub(super) struct Server {
 pub(super) struct Answer {
     /// How many documents were inserted, deleted or really changed.
     pub changed: u64,
+    /// How many of them were made by an update that found nothing.
+    pub upserted: u64,
     /// Statements that failed, by their place in the fold.
     pub failed: Vec<(usize, Failure)>,
 }
@@ -155,11 +157,9 @@ impl Server {
             return Err(Error::Unavailable(text));
         }
         // An update tells matched, modified and inserted documents; the others tell only how many.
-        let changed = match reply.contains_key("nModified") {
-            true => integer(&reply, "nModified") + reply.get_array("upserted").map_or(0, |new| new.len() as i64),
-            false => integer(&reply, "n"),
-        };
-        let mut answer = Answer { changed: changed.unsigned_abs(), failed: Vec::new() };
+        let upserted = reply.get_array("upserted").map_or(0, |new| new.len() as u64);
+        let changed = integer(&reply, if reply.contains_key("nModified") { "nModified" } else { "n" });
+        let mut answer = Answer { changed: changed.unsigned_abs() + upserted, upserted, failed: Vec::new() };
         for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
             let Some(error) = error.as_document() else { continue };
             let place = usize::try_from(integer(error, "index")).ok().and_then(|at| command.places.get(at).copied());

@@ -38,7 +38,8 @@ pub(super) struct Target {
     tombstones: String,
     style: Style,
     plan: Plan,
-    /// Batches in a row in which all created rows were missing and all updated ones older: a log read for the first time.
+    /// Batches in a row without a surprise: all created rows were missing and all updated ones there and older, as in a log
+    /// that is read for the first time.
     calm: u32,
     /// Whether a tombstone has ever been seen: then each batch looks for those of its keys, before that for any at all.
     buried: bool,
@@ -52,8 +53,8 @@ struct Work {
     bury: Vec<usize>,
     /// Already there with this very version: written by an earlier attempt that may not have looked for tombstones.
     same: Vec<usize>,
-    /// Whether the probe found what a log read for the first time does not bring.
-    repeated: bool,
+    /// Whether the probe found what the records did not tell.
+    surprised: bool,
 }
 
 /// What became of some writes.
@@ -64,13 +65,13 @@ struct Outcome {
     /// Refused by a unique index other than `_id`'s.
     violated: Vec<usize>,
     unfit: Vec<(usize, Unfit)>,
-    /// Whether a guarded update left a document as it was.
-    repeated: bool,
+    /// Whether a guarded update left a document as it was, or made one.
+    surprised: bool,
 }
 
 impl Outcome {
     fn take(&mut self, sent: usize, answer: Answer) {
-        self.repeated |= answer.changed + (answer.failed.len() as u64) < sent as u64;
+        self.surprised |= answer.upserted > 0 || answer.changed + (answer.failed.len() as u64) < sent as u64;
         for (place, failure) in answer.failed {
             match failure {
                 Failure::Duplicate => self.duplicate.push(place),
@@ -84,7 +85,7 @@ impl Outcome {
         self.duplicate.extend(other.duplicate);
         self.violated.extend(other.violated);
         self.unfit.extend(other.unfit);
-        self.repeated |= other.repeated;
+        self.surprised |= other.surprised;
     }
 }
 
@@ -133,7 +134,7 @@ impl Target {
         let (mut outcome, guarded, unburied) = (inserted?, guarded?, buried?);
         outcome.merge(guarded);
         outcome.unfit.extend(unburied);
-        let mut repeated = work.repeated || outcome.repeated || !outcome.duplicate.is_empty();
+        let mut surprised = work.surprised || outcome.surprised || !outcome.duplicate.is_empty();
         // Unique values, too: within a batch, one may move from a document to another. Tried as long as it helps.
         let mut again = std::mem::take(&mut outcome.duplicate);
         again.append(&mut outcome.violated);
@@ -149,8 +150,8 @@ impl Target {
         }
         let mut written = work.same;
         written.extend(work.insert.iter().chain(&work.guard));
-        repeated |= self.respect_tombstones(fold, &written).await?;
-        match (repeated, written.is_empty()) {
+        surprised |= self.respect_tombstones(fold, &written).await?;
+        match (surprised, written.is_empty()) {
             (true, _) => self.calm = 0,
             (false, false) => self.calm = self.calm.saturating_add(1),
             (false, true) => {}
@@ -179,7 +180,7 @@ impl Target {
         for (place, version) in self.find(fold, &probe, Collection::Documents).await? {
             let (Some(entry), Some(decided)) = (fold.get(place), decided.get_mut(place)) else { continue };
             *decided = true;
-            work.repeated |= entry.created || version.is_some_and(|there| there >= entry.version);
+            work.surprised |= entry.created || version.is_some_and(|there| there >= entry.version);
             match version {
                 Some(there) if there > entry.version => {}
                 Some(there) if there == entry.version => work.same.push(place),
@@ -192,10 +193,12 @@ impl Target {
             for (place, version) in self.find(fold, &probe, Collection::Tombstones).await? {
                 let (Some(entry), Some(decided)) = (fold.get(place), decided.get_mut(place)) else { continue };
                 *decided = version.is_some_and(|dead| dead > entry.version);
-                work.repeated |= *decided;
+                work.surprised |= *decided;
             }
             probe.retain(|place| decided.get(*place) == Some(&false));
         }
+        let is_update = |place: &usize| fold.get(*place).is_some_and(|entry| !entry.created);
+        work.surprised |= probe.iter().any(is_update);
         work.insert.append(&mut probe);
         Ok(work)
     }
@@ -206,7 +209,8 @@ impl Target {
             Put::Guarded => ("update", "updates"),
         };
         let mut outcome = Outcome::default();
-        let mut commands = Commands::write(verb, &self.documents, list, self.server.timeout_ms());
+        let commands = Commands::write(verb, &self.documents, list, self.server.timeout_ms());
+        let mut commands = commands.expecting(places.len());
         for place in places {
             let Some(entry) = fold.get(*place) else { continue };
             let written = commands.add(*place, kind::DOCUMENT, |w| match by {
@@ -282,7 +286,7 @@ impl Target {
             Collection::Documents => (&self.documents, GUARD_VERSION),
             Collection::Tombstones => (&self.tombstones, "v"),
         };
-        let mut commands = Commands::find(collection, version, true);
+        let mut commands = Commands::find(collection, version, true).expecting(places.len());
         for place in places {
             if let Some((kind, value)) = fold.get(*place).and_then(|entry| entry.id.split_first()) {
                 let _ = commands.add(*place, *kind, |w| {
