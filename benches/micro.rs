@@ -1,4 +1,6 @@
-//! Parts of the hot path that have no bench of their own elsewhere: which position is newer, BSON, and reading a raw store.
+//! Parts of the hot path that have no bench of their own elsewhere: which position is newer, BSON, and reading a raw store;
+//! and the way of a record without a raw store and without I/O in one piece. Of allocations, a record may have two there:
+//! its values, and what librdkafka's binding makes for each message that it hands out (which is not seen here).
 //!
 //! `cargo bench --bench micro`. Where an iteration handles 1,000 records or keys, `µs` are ns a piece.
 
@@ -8,7 +10,9 @@ use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use headwater::record::{Row, supersedes};
+use headwater::pipeline::{Flow, Section, parse};
+use headwater::record::{Batch, Row, supersedes};
+use headwater::stage::{Stage, StageFactory};
 use headwater::stores::{SharedStore, Snapshot, Stores};
 use tokio::runtime::Runtime;
 
@@ -45,6 +49,34 @@ fn encode_bson(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(PIECES))
         .bench_local(|| headwater::sinks::mongodb::encoded_bytes(black_box(&records)));
+}
+
+/// debezium → categorize → documents as a batch of 1,000 events takes it; rules alone, then the shipped model.
+#[divan::bench(args = ["benches/compare/rules", "models/spending"])]
+fn decode_categorize_encode(bencher: Bencher, model: &str) {
+    let categorize = format!("{{ table: transaction, model: {model}, text: [description], add: category }}");
+    let runtime = Runtime::new().unwrap();
+    let mut stages = [
+        runtime.block_on(opened(headwater::stages::debezium::make, "{}")),
+        runtime.block_on(opened(headwater::stages::categorize::make, &categorize)),
+    ];
+    let messages = support::transactions(false, 1, PIECES);
+    let batch = || Batch::from_messages(messages.clone());
+    bencher.counter(ItemsCount::new(PIECES)).with_inputs(batch).bench_local_values(|mut batch| {
+        for stage in &mut stages {
+            batch = runtime.block_on(stage.process(batch)).unwrap();
+        }
+        assert_eq!(batch.records.len(), PIECES);
+        (headwater::sinks::mongodb::encoded_bytes(&batch.records), batch)
+    });
+}
+
+async fn opened(make: StageFactory, yaml: &str) -> Box<dyn Stage> {
+    let node = parse(yaml).unwrap();
+    let mut stage = make(&mut Section::new(&node));
+    stage.plan(Flow { open: true, ..Flow::default() }).unwrap();
+    stage.open(&support::lane()).await.unwrap();
+    stage
 }
 
 /// Rows by key: neighbours, then strewn over the whole table.

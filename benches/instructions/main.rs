@@ -10,12 +10,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::sync::Arc;
-
 use headwater::cdc::{Config, Decoder};
 use headwater::pipeline::{Flow, Section, parse};
 use headwater::record::{Batch, Message, Record};
-use headwater::stage::{LaneContext, Stage};
+use headwater::stage::Stage;
 use headwater::stores::{RawStore, Stores};
 
 #[path = "../support/mod.rs"]
@@ -74,7 +72,7 @@ fn categorize(model: &str, rounds: usize) {
     let batches: Vec<Batch> =
         of_each_round(|from| Batch { records: support::records(from, EVENTS), ..Batch::default() });
     runtime().block_on(async {
-        stage.open(&lane()).await.unwrap();
+        stage.open(&support::lane()).await.unwrap();
         for batch in batches.into_iter().take(rounds) {
             assert_eq!(work(&mut stage, batch).await.records.len(), EVENTS);
         }
@@ -109,19 +107,4 @@ async fn put(store: &dyn RawStore, records: Vec<Record>) -> usize {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-fn lane() -> LaneContext {
-    LaneContext {
-        pipeline: "instructions".into(),
-        lane: 0,
-        lanes: 1,
-        batch: Default::default(),
-        data_dir: ".".into(),
-        stores: Arc::new(Stores::new(".")),
-        shutdown: Default::default(),
-        until_end: true,
-        state: "state".into(),
-        accepted: Default::default(),
-    }
 }

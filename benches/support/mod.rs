@@ -11,6 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater::cdc::{Config, Decoder, Event};
 use headwater::record::{Epoch, Message, Record};
+use headwater::stage::LaneContext;
+use headwater::stores::Stores;
 
 /// Counterparties and what stands on the statement before a number.
 const MERCHANTS: [(&str, &str); 6] = [
@@ -50,6 +52,22 @@ fn envelope(id: usize) -> String {
     format!(
         r#"{{"before":null,"after":{{"id":{id},"account_id":{account},"booked_at":"2026-01-01T00:{minute:02}:{second:02}.123456Z","amount":"-{euros}.{cents:02}","currency":"EUR","counterparty":"{counterparty}","description":"{text} {id}","mcc":5411}},"source":{{"version":"3.6.0.Final","connector":"postgresql","name":"bank","ts_ms":1795405830648,"snapshot":"false","db":"core","sequence":"[\"{before}\",\"{lsn}\"]","ts_us":1795405830648123,"ts_ns":1795405830648123000,"schema":"public","table":"transaction","txId":{txid},"lsn":{lsn},"xmin":null,"origin":null,"origin_lsn":null}},"transaction":null,"op":"c","ts_ms":1795405830901,"ts_us":1795405830901552,"ts_ns":1795405830901552000}}"#
     )
+}
+
+/// A lane of a pipeline that reads nothing.
+pub fn lane() -> LaneContext {
+    LaneContext {
+        pipeline: "bench".into(),
+        lane: 0,
+        lanes: 1,
+        batch: Default::default(),
+        data_dir: ".".into(),
+        stores: Arc::new(Stores::new(".")),
+        shutdown: Default::default(),
+        until_end: true,
+        state: "state".into(),
+        accepted: Default::default(),
+    }
 }
 
 /// Decodes all of them into `records`; a benchmark that cannot read its input shall fail loudly.
