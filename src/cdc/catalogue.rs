@@ -394,10 +394,10 @@ fn days_that_overflow_are_refused_and_not_infinite() {
 fn placeholders_of_their_own_in_every_disguise() {
     let unavailable = Unavailable::new("n/a");
     let config = Config { unavailable, ..declared(DeclaredKey::FromMessage, &[("b", "bytes"), ("h", "map")]) };
-    // `UUID.nameUUIDFromBytes("n/a")` of Java.
-    let after = r#"{"id":7,"t":"n/a","b":"bi9h","l":["n/a"],"n":[110,47,97],"h":{"n/a":"n/a"},"u":["a6105c0a-611b-3008-952f-308506b1347e"],"x":"__debezium_unavailable_value"}"#;
+    // In `u`: the UUID of version 3 that MD5 of the text gives.
+    let after = r#"{"id":7,"t":"n/a","b":"bi9h","l":["n/a"],"n":[110,47,97],"h":{"n/a":"n/a"},"u":["274b6819-2b05-3e26-8f12-8ff63bfcd4a4"],"x":"__debezium_unavailable_value"}"#;
     let read = change(config, ID, &envelope("u", "null", after)).row.unwrap();
-    for name in ["t", "b", "l", "n", "h"] {
+    for name in ["t", "b", "l", "n", "h", "u"] {
         assert_eq!(read.get(name), Some(&Value::Unchanged), "{name}");
     }
     assert_eq!(read.get("x"), Some(&Value::text("__debezium_unavailable_value")));
