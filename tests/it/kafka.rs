@@ -10,7 +10,7 @@ use headwater::{Error, sources};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// A topic of one test, removed at its end.
@@ -143,6 +143,35 @@ async fn lost_offsets_stop_with_the_missing_range_until_the_gap_is_accepted() {
     accepted.open(&lane(true)).await.unwrap();
     assert_eq!(read(&mut *accepted).await.unwrap(), numbers(15..20));
     accepted.close().await;
+    topic.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transaction_markers_at_the_end_of_the_log_are_no_lag() {
+    let Some(topic) = Topic::create("markers", 2).await else { return };
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &topic.brokers).set("transactional.id", &topic.name);
+    let producer: FutureProducer = config.create().unwrap();
+    let wait = Duration::from_secs(30);
+    tokio::task::block_in_place(|| producer.init_transactions(wait)).unwrap();
+    for (value, commits) in [("kept", true), ("aborted", false)] {
+        producer.begin_transaction().unwrap();
+        for partition in 0..2 {
+            let record = FutureRecord::<str, str>::to(&topic.name).payload(value).partition(partition);
+            producer.send(record, wait).await.map_err(|(e, _)| e).unwrap();
+        }
+        tokio::task::block_in_place(|| match commits {
+            true => producer.commit_transaction(wait),
+            false => producer.abort_transaction(wait),
+        })
+        .unwrap();
+    }
+    let mut source = topic.source();
+    source.open(&lane(false)).await.unwrap();
+    let payloads = tokio::time::timeout(Duration::from_secs(60), read(&mut *source)).await;
+    assert_eq!(payloads.expect("the end of the log is never reached").unwrap(), ["kept", "kept"]);
+    assert_eq!(source.lag(), Some(0));
+    source.close().await;
     topic.remove().await;
 }
 

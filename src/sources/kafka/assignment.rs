@@ -55,6 +55,16 @@ struct Partition {
     end_at_start: i64,
     /// End of the log as of the last statistics.
     end: i64,
+    /// All before this offset has been fetched and handed out, as of the last statistics. It runs ahead of the last
+    /// message where transaction markers or compaction leave offsets without one.
+    passed: i64,
+}
+
+impl Partition {
+    /// The offset behind everything handed out, of which the reader knows the last message's.
+    fn next(&self, reader: Option<i64>) -> i64 {
+        reader.unwrap_or(self.start).max(self.passed).max(self.start)
+    }
 }
 
 impl Assignment {
@@ -89,18 +99,17 @@ impl Assignment {
     pub fn is_at_end(&self, reader: &Reader) -> bool {
         let state = self.state();
         state.assigned_once
-            && state.partitions.iter().all(|((topic, partition), p)| {
-                p.start >= p.end_at_start
-                    || reader.next_offset(topic, *partition).is_some_and(|next| next >= p.end_at_start)
-            })
+            && state
+                .partitions
+                .iter()
+                .all(|((topic, partition), p)| p.next(reader.next_offset(topic, *partition)) >= p.end_at_start)
     }
 
     /// Messages behind what was handed out.
     pub fn lag(&self, reader: &Reader) -> Option<u64> {
         let state = self.state();
         let behind = |((topic, partition), p): (&(String, i32), &Partition)| {
-            let next = reader.next_offset(topic, *partition).unwrap_or(p.start).max(p.start);
-            u64::try_from(p.end - next).unwrap_or(0)
+            u64::try_from(p.end - p.next(reader.next_offset(topic, *partition))).unwrap_or(0)
         };
         state.assigned_once.then(|| state.partitions.iter().map(behind).sum())
     }
@@ -126,7 +135,7 @@ impl Assignment {
             let start = self.start_offset(topic, partition, committed, (low, high), life, anchors.get(&partition))?;
             list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(broker)?;
             let epoch = life.epoch(partition);
-            let known = Partition { epoch, start, end_at_start: high, end: high };
+            let known = Partition { epoch, start, end_at_start: high, end: high, passed: start };
             self.state().later_lives |= epoch != Epoch::default();
             self.state().partitions.insert((topic.to_string(), partition), known);
         }
@@ -216,6 +225,11 @@ impl ClientContext for Assignment {
             for (partition, told) in &told.partitions {
                 if let Some(known) = state.partitions.get_mut(&(topic.clone(), *partition)) {
                     known.end = known.end.max(told.ls_offset.max(told.hi_offset));
+                    // Statistics are handed out in order with the messages: those counted as gone from an empty queue
+                    // are with the reader.
+                    if told.fetchq_cnt == 0 {
+                        known.passed = known.passed.max(told.next_offset);
+                    }
                 }
             }
         }
