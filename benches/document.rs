@@ -158,6 +158,7 @@ fn planned(yaml: &str) -> Box<dyn Stage> {
     let table = |columns: &[(&str, &str)]| TableFlow {
         fields: columns.iter().map(field).collect(),
         open: false,
+        nested: false,
         key: vec!["id".to_string()],
     };
     let stored = TABLES.iter().map(|(name, columns)| (name.to_string(), table(columns))).collect();

@@ -114,6 +114,26 @@ pub(super) fn kind_from_vrl(kind: &VrlKind) -> Kind {
     }
 }
 
+/// The fields that a value of `kind` under `name` consists of, by dotted names; `name` alone where it is no object of
+/// known fields.
+pub(super) fn leaves(name: String, kind: &VrlKind, into: &mut Vec<(String, Kind)>) {
+    if kind.is_undefined() {
+        return;
+    }
+    let mut defined = kind.clone();
+    defined.remove_null();
+    defined.remove_undefined();
+    let fields = defined.as_object().filter(|fields| defined.is_exact() && !fields.known().is_empty());
+    match fields.filter(|fields| !fields.unknown_kind().contains_any_defined()) {
+        Some(fields) => {
+            for (below, kind) in fields.known() {
+                leaves(format!("{name}.{below}"), kind, into);
+            }
+        }
+        None => into.push((name, kind_from_vrl(kind))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use vrl::diagnostic::{Diagnostic, DiagnosticList, Note};
 
-use super::functions;
+use super::{arithmetic, functions};
 use crate::pipeline::{Problem, Spanned};
 
 /// Every error of `found`, at its place in the file.
@@ -27,11 +27,18 @@ fn problem(source: &Spanned<String>, found: &Diagnostic) -> Problem {
     }
 }
 
+/// VRL's number for an argument that may fail where it stands.
+const FALLIBLE_ARGUMENT: usize = 630;
+
 fn help(source: &Spanned<String>, found: &Diagnostic, start: usize) -> Option<String> {
     let name = source.value.get(start..).unwrap_or_default();
     let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    if functions::is_impure(&name) {
-        return Some(format!("`{name}` is left out: an expression must be a pure function of the row"));
+    if let Some(why) = functions::why_left_out(&name) {
+        return Some(format!("`{name}` is left out: {why}"));
+    }
+    if found.code == FALLIBLE_ARGUMENT {
+        let text = "handle the failure of each operand first: `(to_int(.x) ?? 0) + 1`, or `to_int!(.x) + 1`";
+        return Some(text.to_string());
     }
     if found.code == 100 || found.code == 110 {
         let text = "handle nulls and types: `string!(.x)` or `to_float!(.x)` parks a row that does not fit, `… ?? \"\"` \
@@ -74,17 +81,45 @@ const TYPE_WORDS: &[&str] = &[
     "undefined",
 ];
 
-/// A run-time error's function, place and types; everything else may quote the row and is dropped.
+/// A run-time error's function, place and types, of the innermost call that failed; everything else may quote the row and
+/// is dropped.
 pub(super) fn without_values(message: &str) -> String {
-    let Some(rest) = message.strip_prefix("function call error for ") else {
-        return types_only(message).unwrap_or("the expression failed").to_string();
+    let Some((name, place, reason)) = call(message) else {
+        return match message.starts_with(CALL) {
+            true => "the expression failed".to_string(),
+            false => types_only(message).unwrap_or("the expression failed").to_string(),
+        };
     };
-    let Some((place, reason)) = rest.split_once("): ") else {
-        return "the expression failed".to_string();
-    };
-    match types_only(reason) {
-        Some(types) => format!("function call error for {place}): {types}"),
-        None => format!("function call error for {place})"),
+    if call(reason).is_some() {
+        return without_values(reason);
+    }
+    if name == arithmetic::NAME {
+        return format!("arithmetic at ({place}): {}", arithmetic_reason(reason));
+    }
+    let known = types_only(reason).or_else(|| arithmetic::REASONS.iter().find(|known| **known == reason).copied());
+    match known {
+        Some(known) => format!("{CALL}\"{name}\" at ({place}): {known}"),
+        None => format!("{CALL}\"{name}\" at ({place})"),
+    }
+}
+
+/// How VRL tells of a call that failed: `function call error for "to_int" at (0:3): reason`.
+const CALL: &str = "function call error for ";
+
+/// Name, place and reason of a failed call. Only if they look like VRL's: a text of the row may stand there as well.
+fn call(message: &str) -> Option<(&str, &str, &str)> {
+    let (name, rest) = message.strip_prefix(CALL)?.strip_prefix('"')?.split_once("\" at (")?;
+    let (place, reason) = rest.split_once("): ")?;
+    let named = functions::with_arithmetic().iter().any(|function| function.identifier() == name);
+    let placed =
+        place.split_once(':').is_some_and(|(start, end)| start.parse::<u32>().is_ok() && end.parse::<u32>().is_ok());
+    (named && placed).then_some((name, place, reason))
+}
+
+fn arithmetic_reason(reason: &str) -> &str {
+    match arithmetic::REASONS.contains(&reason) {
+        true => reason,
+        false => "the types of the operands do not fit",
     }
 }
 
@@ -106,6 +141,12 @@ mod tests {
             without_values("function call error for \"to_int\" at (0:3): Invalid integer \"DE89\": x"),
             "function call error for \"to_int\" at (0:3)"
         );
+        let outer = "function call error for \"upcase\" at (0:20): ";
+        assert_eq!(without_values(&format!("{outer}{kept}")), kept);
+        for told in ["\"DE89\" at (0:1): x", "\"to_int\" at (DE89): x", "\"to_int\" DE89", "DE89"] {
+            let told = format!("{outer}function call error for {told}");
+            assert_eq!(without_values(&told), "function call error for \"upcase\" at (0:20)");
+        }
         assert_eq!(without_values("expected DE89"), "the expression failed");
     }
 }

@@ -4,7 +4,7 @@ use vrl::value::Kind as VrlKind;
 use vrl::value::kind::Collection;
 
 use super::convert::kind_to_vrl;
-use crate::pipeline::{Field, Problem, Spanned, closest};
+use crate::pipeline::{Problem, Spanned, TableFlow, closest};
 use crate::record::Kind;
 
 /// Names at the top of an expression's target and below.
@@ -23,13 +23,42 @@ struct Name {
 }
 
 impl Scope {
-    /// A row's fields; `open` when others may occur too.
-    pub fn new(fields: &[Field], open: bool) -> Self {
+    /// A row of which nothing is known.
+    pub fn unknown_row() -> Self {
+        Scope::rows(&[], true)
+    }
+
+    /// The rows, or documents, of `flow`.
+    pub fn of(flow: &TableFlow) -> Self {
+        let fields: Vec<_> = flow.fields.iter().map(|field| (field.name.as_str(), &field.kind)).collect();
+        if flow.nested { Scope::documents(&fields, flow.open) } else { Scope::rows(&fields, flow.open) }
+    }
+
+    fn rows(fields: &[(&str, &Kind)], open: bool) -> Self {
         let mut scope = Scope { names: Vec::new(), open, kind: VrlKind::never() };
-        for field in fields {
-            scope.add(&field.name, field.kind.clone(), kind_to_vrl(&field.kind), None);
+        for (name, kind) in fields {
+            scope.add(name, (*kind).clone(), kind_to_vrl(kind), None);
         }
         scope.seal()
+    }
+
+    /// Like `rows`, but a dotted name is a field below another. What has fields below may be null: a whole joined row is
+    /// where there is none.
+    fn documents(fields: &[(&str, &Kind)], open: bool) -> Self {
+        let flat: Vec<_> = fields.iter().filter(|(name, _)| !name.contains('.')).copied().collect();
+        let mut scope = Scope::rows(&flat, open);
+        for (first, _) in fields.iter().filter_map(|(name, _)| name.split_once('.')) {
+            if scope.names.iter().any(|known| known.name == first) {
+                continue;
+            }
+            let below = fields.iter().filter_map(|(name, kind)| {
+                let (above, rest) = name.split_once('.')?;
+                (above == first).then_some((rest, *kind))
+            });
+            let below: Vec<_> = below.collect();
+            scope = scope.with_row(first, Scope::documents(&below, open));
+        }
+        scope
     }
 
     /// Adds a row of another table under `name`; null when there is none.

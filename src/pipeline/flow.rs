@@ -77,6 +77,9 @@ pub struct TableFlow {
     pub fields: Vec<Field>,
     /// Whether fields that are not listed may occur too (nothing was declared).
     pub open: bool,
+    /// Whether these are documents: a dot in a field's name then leads into a nested one. A source's column may have a
+    /// dot in its name, too, and is flat.
+    pub nested: bool,
     /// Key columns, when known.
     pub key: Vec<String>,
 }

@@ -282,7 +282,7 @@ fn show(flow: &mut Flow, table: &str, columns: &TableSchema) {
         tags: known.field(&column.name).map_or_else(Vec::new, |field| field.tags.clone()),
     };
     let fields = columns.columns.iter().map(field).collect();
-    *known = TableFlow { fields, open: false, key: std::mem::take(&mut known.key) };
+    *known = TableFlow { fields, open: false, nested: known.nested, key: std::mem::take(&mut known.key) };
 }
 
 /// Calls a component's factory; says whether its section was sound.

@@ -57,13 +57,13 @@ impl Stage for Filter {
         for (name, flow) in
             input.tables.iter().filter(|(name, _)| self.table.as_ref().is_none_or(|t| t.value == **name))
         {
-            self.by_table.insert(name.clone(), compile(&Scope::new(&flow.fields, flow.open))?);
+            self.by_table.insert(name.clone(), compile(&Scope::of(flow))?);
         }
         match &self.table {
-            None if input.open => self.otherwise = Some(compile(&Scope::new(&[], true))?),
+            None if input.open => self.otherwise = Some(compile(&Scope::unknown_row())?),
             Some(table) if !self.by_table.contains_key(&table.value) => {
                 input.check_table(table).map_err(|problem| vec![problem])?;
-                self.by_table.insert(table.value.clone(), compile(&Scope::new(&[], true))?);
+                self.by_table.insert(table.value.clone(), compile(&Scope::unknown_row())?);
             }
             _ => {}
         }

@@ -8,14 +8,16 @@
 //!       del(.note)
 //! ```
 //!
-//! Invariants: fields that the program does not assign keep their exact values; the key stays; `before` is dropped,
-//! since it would show what the program hid. Assigned values come back as [`from_vrl`] gives them; after an assignment
-//! to the whole row (`. = …`) those fields that are still what they were keep their exact values.
+//! Invariants: fields that the program does not assign keep their exact values, also beside an assigned one in the same
+//! nested document; the key stays; `before` is dropped, since it would show what the program hid. Assigned values come
+//! back as [`from_vrl`] gives them; after an assignment to the whole row (`. = …`) those fields that are still what they
+//! were keep their exact values.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytestring::ByteString;
 
 use crate::error::Result;
 use crate::expr::{Access, Evaluator, Expression, Scope, Touched, VrlValue, from_vrl, to_vrl};
@@ -46,10 +48,11 @@ impl Stage for Map {
         let table = self.table(&input).map_err(|problem| vec![problem])?;
         let flow = input.check_table(&table).map_err(|problem| vec![problem])?.cloned();
         let flow = flow.unwrap_or(TableFlow { open: true, ..TableFlow::default() });
-        let scope = Scope::new(&flow.fields, flow.open);
-        let expression = Expression::compile(&self.source, &scope, Access::Write)?;
+        let expression = Expression::compile(&self.source, &Scope::of(&flow), Access::Write)?;
         let written: BTreeSet<String> = expression.writes().iter().filter_map(|path| path.first().cloned()).collect();
-        if let Some(key) = flow.key.iter().find(|key| written.contains(*key) || expression.kind_after(key).is_none()) {
+        // A document need not show its key; what it does not show cannot be changed.
+        let mut shown = flow.key.iter().filter(|key| flow.open || flow.field(key).is_some());
+        if let Some(key) = shown.find(|key| written.contains(*key) || expression.kind_after(&[key]).is_none()) {
             let message = format!("`{key}` is part of the key of `{}` and has to stay as it is", table.value);
             return Err(vec![self.source.problem("map.key", message)]);
         }
@@ -94,8 +97,12 @@ impl Map {
 /// A table's fields after the program. A field that it assigns may depend on everything that it reads.
 fn flow_after(flow: TableFlow, expression: &Expression, written: &BTreeSet<String>) -> TableFlow {
     let whole = expression.writes().iter().any(Vec::is_empty);
-    let touched = Touched::by([expression]);
-    let read: Vec<&Field> = flow.fields.iter().filter(|f| touched.contains(&f.name)).collect();
+    let path = |name: &str| -> Vec<String> {
+        if flow.nested { name.split('.').map(str::to_string).collect() } else { vec![name.to_string()] }
+    };
+    let touches =
+        |path: &[String]| expression.reads().iter().chain(expression.writes()).any(|used| overlap(used, path));
+    let read: Vec<&Field> = flow.fields.iter().filter(|f| touches(&path(&f.name))).collect();
     let union = |of: fn(&Field) -> &[String]| -> Vec<String> {
         read.iter().flat_map(|f| of(f).iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
     };
@@ -105,15 +112,30 @@ fn flow_after(flow: TableFlow, expression: &Expression, written: &BTreeSet<Strin
         origin: union(|f| &f.origin),
         tags: union(|f| &f.tags),
     };
-    let kept = |f: &Field| match expression.kind_after(&f.name) {
-        Some(kind) if whole || written.contains(&f.name) => Some(made(&f.name, kind)),
-        after => after.map(|_| f.clone()),
+    let kept = |f: &Field| {
+        let path = path(&f.name);
+        let kind = expression.kind_after(&path.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let assigned = expression.writes().iter().any(|written| overlap(written, &path));
+        Some(if assigned { made(&f.name, kind) } else { f.clone() })
     };
     let mut fields: Vec<Field> = flow.fields.iter().filter_map(kept).collect();
-    for name in written.iter().filter(|name| flow.field(name).is_none()) {
-        fields.extend(expression.kind_after(name).map(|kind| made(name, kind)));
+    for name in written {
+        let after = match flow.nested {
+            true => expression.fields_after(name),
+            false => expression.kind_after(&[name]).map(|kind| (name.clone(), kind)).into_iter().collect(),
+        };
+        for (name, kind) in after {
+            if !fields.iter().any(|known| overlap(&path(&known.name), &path(&name))) {
+                fields.push(made(&name, kind));
+            }
+        }
     }
-    TableFlow { fields, open: flow.open || whole, key: flow.key.clone() }
+    TableFlow { fields, open: flow.open || whole, nested: flow.nested, key: flow.key.clone() }
+}
+
+/// Whether one of two paths is the other, or lies below it.
+fn overlap(a: &[String], b: &[String]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 struct Program {
@@ -132,21 +154,20 @@ impl Program {
         let VrlValue::Object(mut after) = target else {
             return Err("the program left no row: it assigned something else to `.`".to_string());
         };
+        let assigned: Vec<&[String]> = self.expression.writes().iter().map(Vec::as_slice).collect();
         let mut columns: Vec<Column> = Vec::with_capacity(row.values().len() + self.written.len());
         let mut values: Vec<Value> = Vec::with_capacity(columns.capacity());
         for (column, old) in row.schema().columns.iter().zip(row.values()) {
             let value = match after.remove(&*column.name) {
                 None if self.touched.contains(&column.name) => continue,
                 None => old.clone(),
-                Some(new) if self.written.contains(&*column.name) => from_vrl(new),
-                Some(new) if to_vrl(old).as_ref() == Ok(&new) => old.clone(),
-                Some(new) => from_vrl(new),
+                Some(new) => exact(old, new, &below(&column.name, &assigned)),
             };
             columns.push(column.clone());
             values.push(value);
         }
         for (name, value) in after {
-            let kind = self.expression.kind_after(&name).unwrap_or_default();
+            let kind = self.expression.kind_after(&[&name]).unwrap_or_default();
             columns.push(Column { name: name.as_str().into(), kind });
             values.push(from_vrl(value));
         }
@@ -161,7 +182,7 @@ impl Program {
             return shape.clone();
         }
         let kind = |c: Column| match self.written.contains(&*c.name) {
-            true => Column { kind: self.expression.kind_after(&c.name).unwrap_or_default(), ..c },
+            true => Column { kind: self.expression.kind_after(&[&c.name]).unwrap_or_default(), ..c },
             false => c,
         };
         let shape = Arc::new(TableSchema { columns: columns.into_iter().map(kind).collect() });
@@ -173,9 +194,40 @@ impl Program {
     }
 }
 
+/// `new` as a value; whatever in it is not assigned by one of the paths and still what it was in `old` keeps the exact
+/// value of `old`.
+fn exact(old: &Value, new: VrlValue, assigned: &[&[String]]) -> Value {
+    if assigned.iter().any(|path| path.is_empty()) {
+        return from_vrl(new);
+    }
+    match (old, new) {
+        (Value::Map(old), VrlValue::Object(mut new)) => {
+            let kept = |(name, value): &(ByteString, Value)| {
+                let new = new.remove(&**name)?;
+                Some((name.clone(), exact(value, new, &below(name, assigned))))
+            };
+            let mut entries: Vec<_> = old.iter().filter_map(kept).collect();
+            entries.extend(new.into_iter().map(|(name, value)| (String::from(name).into(), from_vrl(value))));
+            Value::Map(entries)
+        }
+        (old, new) if to_vrl(old).as_ref() == Ok(&new) => old.clone(),
+        (_, new) => from_vrl(new),
+    }
+}
+
+/// What is left of those `paths` that start with `name`.
+fn below<'a>(name: &str, paths: &[&'a [String]]) -> Vec<&'a [String]> {
+    paths
+        .iter()
+        .filter_map(|path| path.split_first())
+        .filter(|(first, _)| *first == name)
+        .map(|(_, rest)| rest)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{plan, record};
+    use super::super::testing::{plan, plan_behind, record, table};
     use super::*;
 
     fn row() -> Row {
@@ -211,6 +263,62 @@ mod tests {
         let got = batch.records[0].row.as_ref().unwrap();
         assert!(matches!(got.get("amount"), Some(Value::Decimal(_))));
         assert_eq!(got.get("status"), Some(&"new".into()));
+    }
+
+    /// A stream of documents with a customer in each; their key, `id`, is not one of their fields.
+    fn documents() -> Flow {
+        let columns = [("id", "int64"), ("customer.name", "text"), ("customer.limit", "decimal(12,2)"), ("at", "text")];
+        let (name, mut documents) = table("d", &columns);
+        documents.fields.remove(0);
+        documents.nested = true;
+        Flow { tables: [(name, documents)].into(), ..Flow::default() }
+    }
+
+    fn fields(flow: &Flow) -> Vec<(String, String, Vec<String>)> {
+        let fields = &flow.tables["d"].fields;
+        fields.iter().map(|f| (f.name.clone(), f.kind.to_string(), f.origin.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn beside_an_assigned_nested_field_the_others_stay_exact() {
+        let program = "'.customer.name = upcase(string!(.customer.name)); .customer.city = {\"code\": 7}; .from = {\"app\": \"x\"}'";
+        let (mut stage, flow) = plan_behind(make, program, documents()).unwrap();
+        let field = |name: &str, kind: &str, origin: &[&str]| {
+            (name.to_string(), kind.to_string(), origin.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let from = ["d.customer.name"];
+        assert_eq!(
+            fields(&flow),
+            [
+                field("customer.name", "text", &from),
+                field("customer.limit", "decimal(12,2)", &["d.customer.limit"]),
+                field("at", "text", &["d.at"]),
+                field("customer.city.code", "int64", &from),
+                field("from.app", "text", &from),
+            ]
+        );
+        let limit = Value::Decimal("500.00".parse().unwrap());
+        let customer = |name: &str| vec![("name".into(), name.into()), ("limit".into(), limit.clone())];
+        let row = Row::of([("customer", Value::Map(customer("Ada"))), ("at", "noon".into())]);
+        let batch = Batch { records: vec![record("d", row)], ..Batch::default() };
+        let batch = stage.process(batch).await.unwrap();
+        let mut expected = customer("ADA");
+        expected.push(("city".into(), Value::Map(vec![("code".into(), Value::Int(7))])));
+        let got = batch.records[0].row.as_ref().unwrap();
+        assert_eq!(got.get("customer"), Some(&Value::Map(expected)));
+        assert_eq!(got.get("from"), Some(&Value::Map(vec![("app".into(), "x".into())])));
+    }
+
+    #[test]
+    fn what_is_deleted_or_replaced_is_no_longer_known() {
+        let after = |program: &str| fields(&plan_behind(make, program, documents()).unwrap().1);
+        let names = |program: &str| after(program).into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        assert_eq!(names("'del(.customer.limit)'"), ["customer.name", "at"]);
+        assert_eq!(names("'.customer = {\"name\": 3, \"vip\": true}'"), ["customer.name", "at", "customer.vip"]);
+        assert_eq!(after("'.customer = {\"name\": 3}'")[0].1, "int64");
+        assert_eq!(names("'.customer = null'"), ["at", "customer"]);
+        let code = |yaml: &str| plan_behind(make, yaml, documents()).map(|_| ()).unwrap_err()[0].code;
+        assert_eq!(code("'.x = .customer.nmae'"), "field.unknown");
     }
 
     #[tokio::test]

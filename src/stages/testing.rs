@@ -14,7 +14,7 @@ pub fn table(name: &str, columns: &[(&str, &str)]) -> (String, TableFlow) {
     };
     let fields: Vec<Field> = columns.iter().map(field).collect();
     let key = fields.first().map(|f| f.name.clone()).into_iter().collect();
-    (name.to_string(), TableFlow { fields, open: false, key })
+    (name.to_string(), TableFlow { fields, open: false, nested: false, key })
 }
 
 /// A closed flow of two tables.

@@ -21,7 +21,7 @@ impl Source for Orders {
         }
         let field = |name: &str, kind| Field { name: name.into(), kind, origin: vec![], tags: vec![] };
         let fields = vec![field("id", Kind::Int64), field("total", Kind::Text)];
-        let table = TableFlow { fields, open: false, key: vec!["id".into()] };
+        let table = TableFlow { fields, open: false, nested: false, key: vec!["id".into()] };
         Ok(Flow { tables: [("orders".to_string(), table)].into(), ..Flow::default() })
     }
     async fn open(&mut self, _: &LaneContext) -> Result<()> {

@@ -489,7 +489,7 @@ pub(super) fn declared(columns: &[(&str, &str)]) -> TableFlow {
         origin: Vec::new(),
         tags: Vec::new(),
     };
-    TableFlow { fields: columns.iter().map(field).collect(), open: false, key: vec!["id".to_string()] }
+    TableFlow { fields: columns.iter().map(field).collect(), open: false, nested: false, key: vec!["id".to_string()] }
 }
 
 /// The documents in the sink's file, by `table/id`.

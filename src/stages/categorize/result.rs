@@ -44,7 +44,7 @@ pub fn table_flow(table: &TableFlow, read: &[Field], results: &Results) -> Table
         .map(|(name, kind)| derived(name.to_string(), kind, read));
     // Where the messages bring the key, its columns are not known here.
     let open = table.open || table.key.is_empty();
-    TableFlow { fields: key.chain(result).collect(), open, key: table.key.clone() }
+    TableFlow { fields: key.chain(result).collect(), open, nested: false, key: table.key.clone() }
 }
 
 fn derived(name: String, kind: Kind, read: &[Field]) -> Field {

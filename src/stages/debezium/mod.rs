@@ -290,7 +290,7 @@ fn table_flow(name: &str, table: &DeclaredTable) -> TableFlow {
         DeclaredKey::Columns(columns) => columns.iter().map(ToString::to_string).collect(),
         DeclaredKey::FromMessage | DeclaredKey::None => Vec::new(),
     };
-    TableFlow { fields: table.columns.iter().map(field).collect(), open: table.columns.is_empty(), key }
+    TableFlow { fields: table.columns.iter().map(field).collect(), open: table.columns.is_empty(), nested: false, key }
 }
 
 #[cfg(test)]

@@ -100,9 +100,9 @@ impl Visible<'_> {
     }
 
     fn scope(&self) -> Scope {
-        let mut scope = Scope::new(&self.root.fields, self.root.open);
+        let mut scope = Scope::of(self.root);
         for (join, flow) in self.graph.iter().flat_map(|graph| &graph.joins).zip(self.flows) {
-            let row = Scope::new(&flow.fields, flow.open);
+            let row = Scope::of(flow);
             scope = if join.many { scope.with_rows(&join.name, &row) } else { scope.with_row(&join.name, row) };
         }
         scope

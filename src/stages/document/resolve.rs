@@ -48,7 +48,7 @@ pub fn resolve(spec: &Spec, flow: &Flow) -> Result<(Definition, TableFlow), Vec<
         None => (None, whole(&visible)),
     };
     let open = shape.is_none() && (root.open || flows.iter().any(|flow| flow.open));
-    let output = TableFlow { fields, open, key: root.key.clone() };
+    let output = TableFlow { fields, open, nested: true, key: root.key.clone() };
     Ok((Definition { graph, shape, into: spec.into.as_str().into() }, output))
 }
 
