@@ -12,7 +12,8 @@
 //! `{id, version, at}` in `TABLE_tombstones`, in the same transaction.
 //!
 //! Invariants: a batch is one transaction, synced to disk before `Ok`; an older version never replaces a newer one and
-//! never comes back after a delete; the same batch again changes no row. Several lanes and processes may write.
+//! never comes back after a delete; the same version is the same document, so the same batch again changes no row.
+//! Several lanes and processes may write.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

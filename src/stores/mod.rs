@@ -194,6 +194,11 @@ pub trait RawStore: Send + Sync {
     /// Makes sure that rows can be looked up by each of `indexes`; fills new ones from the rows that are there.
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()>;
 
+    /// Makes every later snapshot's version higher than that of any view taken so far. Whoever derives documents calls it
+    /// once when it starts: what it writes then supersedes what an earlier definition, model or program derived from the
+    /// very same rows.
+    async fn advance(&self) -> Result<()>;
+
     /// A consistent view of everything committed so far.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
 

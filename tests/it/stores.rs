@@ -75,6 +75,7 @@ conformance! {
     indexes_are_filled_from_rows_that_are_there
     snapshots_are_isolated
     versions_only_grow
+    advancing_raises_the_version_and_changes_no_row
     scans_resume
     committed_rows_survive_reopening
     tables_without_keys_are_multisets
@@ -91,6 +92,21 @@ conformance! {
     facts_are_replaced_only_where_they_are_known
     derived_rows_have_no_place_in_a_log
     remembering_is_a_commit
+}
+
+async fn advancing_raises_the_version_and_changes_no_row(engine: &Engine) {
+    let store = engine.open().await;
+    store.apply(vec![put(Op::Create, 0, 1, 10, "a")]).await.unwrap();
+    let mut version = store.snapshot().await.unwrap().version();
+    for store in [store, engine.open().await] {
+        for _ in 0..3 {
+            store.advance().await.unwrap();
+            let mut view = store.snapshot().await.unwrap();
+            assert!(view.version() > version, "{} > {version}", view.version());
+            version = view.version();
+            assert_eq!(view.get("account", &[id(1)]).await.unwrap(), [Some(account(1, 10, "a"))]);
+        }
+    }
 }
 
 fn at(partition: i32, offset: i64) -> Position {

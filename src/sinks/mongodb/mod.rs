@@ -60,8 +60,9 @@
 //! (twice the price) and are simply sent again by the lane. Writes are acknowledged by a majority's journal.
 //! *The limit*: a tombstone goes `keep` after its last delete. A writer that slept longer than that could bring back
 //! a document deleted meanwhile.
-//! *The same version is the same document*: a pipeline that was changed writes into a new collection, or deletes the
-//! old one first; replaying the log into the old one changes nothing.
+//! *The same version is the same document*: replaying the log changes nothing. A changed `document` stage gives its
+//! documents higher versions from its start on; rows that come straight from the log keep theirs, so a pipeline without
+//! a `document` stage that was changed writes into a new collection, or deletes the old one first.
 //!
 //! Deliberately absent: transactions, truncates (rejected `op.truncate`: no version of one partition can guard rows of
 //! others), changes of indexes, validators or sharding: those are the owner's.

@@ -23,6 +23,8 @@
 //! Invariants
 //! - in whatever order rows arrive, and however often, the last document of a root is the one of the last snapshot;
 //! - a to-one join that finds nothing gives nulls; one that finds several rows takes the one with the lowest key;
+//! - what is computed after a start supersedes what was computed before it, even where no row has changed meanwhile: a
+//!   changed definition replaces all documents when the log is read again from its beginning;
 //! - a document whose root row is gone leaves as a delete, with the version of the snapshot that no longer had it.
 //!
 //! Bounds: rows are read for at most [`MAX_ROOTS`] documents at a time, for fewer where they draw in long lists; but the
@@ -104,6 +106,7 @@ impl Stage for Document {
         if let Some(definition) = &self.definition {
             store.ensure_indexes(&definition.graph.indexes()).await?;
         }
+        store.advance().await?;
         self.store = Some(store);
         Ok(())
     }

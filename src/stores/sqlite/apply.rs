@@ -3,7 +3,7 @@
 //! Per record: what is stored under the key, does the record supersede it, then a row, a tombstone, or nothing. Rows that
 //! are probably new (snapshot reads, creates) are inserted without asking first; the primary key says if they were not.
 //!
-//! Invariants: the commit number grows with every transaction that changed something, and only then; positions are
+//! Invariants: the commit number grows with every transaction that changed something, and when asked; positions are
 //! noted in the same transaction; an error leaves nothing behind.
 
 use rusqlite::types::ToSql;
@@ -34,6 +34,15 @@ impl Writer {
     /// Applies records in order as one durable commit.
     pub fn apply(&mut self, records: Vec<Record>) -> Result<Applied> {
         self.transaction(|batch| records.into_iter().try_for_each(|record| batch.record(record)))
+    }
+
+    /// Raises the commit number.
+    pub fn advance(&mut self) -> Result<()> {
+        let advanced = self.transaction(|batch| {
+            batch.changed = true;
+            Ok(())
+        });
+        advanced.map(|_| ())
     }
 
     /// Runs `work` in a transaction. What was cached in vain is forgotten.

@@ -115,6 +115,10 @@ impl RawStore for SqliteStore {
         self.write(move |writer| writer.ensure_indexes(&indexes)).await
     }
 
+    async fn advance(&self) -> Result<()> {
+        self.write(Writer::advance).await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         let shared = self.shared.clone();
         blocking(move || {
