@@ -5,7 +5,8 @@
 //! integer column after the source changed its type) carries a tag, an object with one key: `{"$float64":1.5}`.
 //!
 //! Invariant: `read(write(value)) == value` for every value under every kind, `1.10` keeping its zero; a property test
-//! holds it. Deliberately absent: schema evolution. Each row is read with the columns that it was written with.
+//! holds it. Nesting is bounded on both sides, whatever stands in the file: readers of JSON need stack for each level.
+//! Deliberately absent: schema evolution. Each row is read with the columns that it was written with.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,6 +15,47 @@ use sonic_rs::{JsonValueTrait, LazyValue};
 use std::sync::Arc;
 
 use crate::record::{Decimal, Kind, Row, TableSchema, Value, write_json_text};
+
+/// The deepest nesting of values that is stored; decoders let in less.
+pub const VALUE_DEPTH_MAX: usize = 125;
+/// The deepest nesting of JSON that is read: each value may carry a tag, and the row is an object itself.
+const JSON_DEPTH_MAX: usize = 2 * VALUE_DEPTH_MAX + 6;
+
+/// Whether `row` is nested deeper than [`VALUE_DEPTH_MAX`].
+pub fn is_too_deep(row: &Row) -> bool {
+    fn reaches(value: &Value, levels: usize) -> bool {
+        match value {
+            Value::List(items) => levels == 0 || items.iter().any(|item| reaches(item, levels - 1)),
+            Value::Map(entries) => levels == 0 || entries.iter().any(|(_, item)| reaches(item, levels - 1)),
+            _ => false,
+        }
+    }
+    row.values().iter().any(|value| reaches(value, VALUE_DEPTH_MAX))
+}
+
+/// Refuses what would take too much stack, before a parser sees it.
+fn check_depth(text: &str) -> Result<(), String> {
+    let opening = |byte: &u8| matches!(byte, b'[' | b'{');
+    // Nearly every row has fewer brackets in all; counting them is much cheaper than following them.
+    if text.as_bytes().iter().filter(|byte| opening(byte)).count() <= JSON_DEPTH_MAX {
+        return Ok(());
+    }
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH_MAX {
+            return Err(format!("nested deeper than {JSON_DEPTH_MAX} levels"));
+        }
+    }
+    Ok(())
+}
 
 /// Appends `row` as a JSON object.
 pub fn write_row(out: &mut String, row: &Row) {
@@ -31,6 +73,7 @@ pub fn write_row(out: &mut String, row: &Row) {
 
 /// Reads what [`write_row`] wrote for a row of `schema`. The error names a column, never a value.
 pub fn read_row(text: &str, schema: &Arc<TableSchema>) -> Result<Row, String> {
+    check_depth(text)?;
     let whole = ByteString::from(text);
     let mut values = Vec::with_capacity(schema.columns.len());
     let mut columns = schema.columns.iter();
@@ -73,6 +116,7 @@ pub fn values_to_text(values: &[Value]) -> String {
 
 /// Reads a JSON array of values.
 pub fn values_from_text(text: &str) -> Result<Vec<Value>, String> {
+    check_depth(text)?;
     let whole = ByteString::from(text);
     sonic_rs::to_array_iter(&*whole)
         .map(|item| read_value(&whole, &item.map_err(|_| "not a JSON array")?, &Kind::Any))
@@ -363,6 +407,47 @@ pub(crate) mod tests {
         let mut text = String::new();
         write_row(&mut text, &row);
         assert_eq!(text, r#"{"amount":1.10,"any":2.50,"rate":{"$float64":0.5},"id":{"$text":"x"}}"#);
+    }
+
+    /// Runs `work` with as little stack as the threads have that read stores.
+    fn with_little_stack(work: impl FnOnce() + Send + 'static) {
+        std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(work).unwrap().join().unwrap();
+    }
+
+    fn nested(levels: usize) -> Value {
+        // Each looks like a tag, so that it needs one itself: two levels of JSON.
+        (0..levels).fold(Value::Int(1), |inner, _| Value::Map(vec![("$x".into(), inner)]))
+    }
+
+    #[test]
+    fn the_deepest_row_that_is_written_is_read_back() {
+        with_little_stack(|| {
+            let schema = Arc::new(TableSchema::new([("a", Kind::Text)]));
+            let row = Row::new(schema.clone(), vec![nested(VALUE_DEPTH_MAX)]);
+            assert!(!is_too_deep(&row));
+            let mut text = String::new();
+            write_row(&mut text, &row);
+            assert_eq!(read_row(&text, &schema), Ok(row));
+            assert!(is_too_deep(&Row::new(schema, vec![nested(VALUE_DEPTH_MAX + 1)])));
+        });
+    }
+
+    #[test]
+    fn a_hostile_row_is_refused_before_it_costs_stack() {
+        with_little_stack(|| {
+            let schema = Arc::new(TableSchema::new([("a", Kind::Any)]));
+            for (open, close) in [("[", "]"), ("{\"b\":", "}"), ("{\"$list\":[", "]}"), ("[\"]\\\"]\",", "]")] {
+                for closed in [true, false] {
+                    let close = if closed { close.repeat(200_000) } else { String::new() };
+                    let text = format!("{}1{close}", open.repeat(200_000));
+                    let expected = Err(format!("nested deeper than {JSON_DEPTH_MAX} levels"));
+                    assert_eq!(read_row(&format!("{{\"a\":{text}}}"), &schema).map(|_| ()), expected, "{open}");
+                    assert_eq!(value_from_text(&text).map(|_| ()), expected, "{open}");
+                }
+            }
+            let flat = format!("{{\"a\":[{}\"{}\"]}}", "[],".repeat(1_000), "[".repeat(1_000));
+            assert!(read_row(&flat, &schema).is_ok(), "many brackets, but not one in another");
+        });
     }
 
     #[test]

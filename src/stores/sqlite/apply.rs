@@ -119,6 +119,11 @@ impl Batch<'_> {
     fn record(&mut self, record: Record) -> Result<()> {
         self.note(&record.position);
         let table = self.catalog.table(self.conn, &record.table)?;
+        if record.row.as_ref().is_some_and(codec::is_too_deep) {
+            let reason = format!("expected values nested at most {} levels deep", codec::VALUE_DEPTH_MAX);
+            self.reject(record, "row.too_deep", reason);
+            return Ok(());
+        }
         match record.op {
             Op::Truncate => self.truncate(&table, &record),
             _ if record.key.is_empty() => self.keyless(&table, record),

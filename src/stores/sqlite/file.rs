@@ -37,13 +37,15 @@ CREATE TABLE IF NOT EXISTS headwater_parked (
 /// Opens the file for writing and makes it a store if it is new.
 pub fn open_writer(path: &Path) -> Result<Connection> {
     let mut conn = Connection::open(path).map_err(sql)?;
+    settle(&conn)?;
+    // Before anything is set: the settings stay in the file.
+    refuse_foreign(&conn)?;
     // WAL lets snapshots read while one batch is written; FULL makes a commit durable before `apply` answers.
     // The write-ahead log is folded back every 16 MiB.
     conn.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
     conn.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(sql)?;
     conn.pragma_update(None, "cache_size", -32_768).map_err(sql)?;
-    settle(&conn)?;
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     create(&tx)?;
     tx.commit().map_err(sql)?;
@@ -64,9 +66,23 @@ fn settle(conn: &Connection) -> Result<()> {
     conn.busy_timeout(Duration::from_secs(10)).map_err(sql)
 }
 
+fn count(conn: &Connection, query: &str) -> Result<i64> {
+    conn.query_row(query, [], |r| r.get(0)).map_err(sql)
+}
+
+fn is_store(conn: &Connection) -> Result<bool> {
+    Ok(count(conn, "SELECT count(*) FROM sqlite_schema WHERE name = 'headwater_meta'")? > 0)
+}
+
+fn refuse_foreign(conn: &Connection) -> Result<()> {
+    if !is_store(conn)? && count(conn, "SELECT count(*) FROM sqlite_schema")? > 0 {
+        return Err(Error::Config("the file is a SQLite database of something else: choose another store name".into()));
+    }
+    Ok(())
+}
+
 fn create(conn: &Connection) -> Result<()> {
-    let is_store = "SELECT count(*) FROM sqlite_schema WHERE name = 'headwater_meta'";
-    if conn.query_row(is_store, [], |r| r.get::<_, i64>(0)).map_err(sql)? > 0 {
+    if is_store(conn)? {
         return match meta(conn, "format")? {
             Some(FORMAT) => Ok(()),
             Some(format) => Err(Error::Config(format!(
@@ -75,10 +91,7 @@ fn create(conn: &Connection) -> Result<()> {
             None => Err(Error::Broken("the file names no format: restore it from a backup or rebuild it".into())),
         };
     }
-    let foreign = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0)).map_err(sql)?;
-    if foreign > 0 {
-        return Err(Error::Config("the file is a SQLite database of something else: choose another store name".into()));
-    }
+    refuse_foreign(conn)?;
     conn.execute_batch(META).map_err(sql)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     set_meta(conn, "format", FORMAT)?;
