@@ -55,6 +55,9 @@ pub struct Accepted {
     pub schema: bool,
 }
 
+/// How many messages wait in each topic that a source reads; 0 is told, too.
+pub type Waiting = BTreeMap<String, u64>;
+
 /// Where records come from. One instance per lane.
 #[async_trait]
 pub trait Source: Send {
@@ -74,8 +77,8 @@ pub trait Source: Send {
     /// Leaves the source in an orderly way (a consumer leaves its group).
     async fn close(&mut self) {}
 
-    /// How many messages wait behind what was handed out, if that is known.
-    fn lag(&self) -> Option<u64> {
+    /// What waits behind what was handed out, if that is known.
+    fn waiting(&self) -> Option<Waiting> {
         None
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::record::{Batch, Reject};
-use crate::stage::{Source, Stage};
+use crate::stage::{Source, Stage, Waiting};
 
 use super::parking::Parking;
 use super::shapes::Shapes;
@@ -22,11 +22,11 @@ impl Lane {
     pub async fn work(
         &mut self,
         parking: &Parking,
-        mut waiting: impl FnMut(Option<u64>) + Send,
+        mut waiting: impl FnMut(Option<Waiting>) + Send,
         mut committed: impl FnMut(&Batch, usize) + Send,
     ) -> Result<()> {
         while let Some(batch) = self.source.next().await? {
-            waiting(self.source.lag());
+            waiting(self.source.waiting());
             if batch.messages.is_empty() {
                 continue;
             }

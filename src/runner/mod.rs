@@ -25,7 +25,7 @@ pub use fleet::{Ended, run_all};
 pub use lane::work_through;
 pub use parking::Parking;
 pub use pipeline::{Outcome, RunOptions, run};
-pub use progress::{PipelineProgress, Snapshot};
+pub use progress::{PipelineProgress, Reached, Snapshot};
 pub use recategorize::{Done, Request, Tally, recategorize};
 pub use report::Report;
 pub use retry::{Retried, retry};

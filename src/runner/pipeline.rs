@@ -160,7 +160,7 @@ async fn work_once(
             over.end(&pipeline.name, context.lane);
         }
     };
-    let worked = lane.work(parking, |lag| progress.lag(context.lane, lag), committed).await;
+    let worked = lane.work(parking, |waiting| progress.waiting(context.lane, waiting), committed).await;
     lane.source.close().await;
     worked
 }

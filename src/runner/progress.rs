@@ -1,14 +1,19 @@
-//! What a pipeline has done and how far it is behind: counted once per batch, read by whoever reports.
+//! What a pipeline has done and how far it is behind, as a whole and topic by topic: counted once per batch, read by
+//! whoever reports.
 //!
 //! A heartbeat that becomes durable while nothing waits tells that everything before it has been read, also in topics
 //! that had no message for long: their age then counts from the heartbeat.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::record::{Batch, News, Timestamp};
+use crate::stage::Waiting;
+
+/// What is further behind than this many messages is being loaded, not followed, unless the source tells better.
+const LOADING_ABOVE: u64 = 10_000;
 
 /// Counters of one pipeline, shared by its lanes.
 pub struct PipelineProgress {
@@ -18,8 +23,9 @@ pub struct PipelineProgress {
     read: AtomicU64,
     emitted: AtomicU64,
     parked: AtomicU64,
-    lanes: Vec<LaneProgress>,
-    tables: Mutex<BTreeMap<String, TableProgress>>,
+    /// What waits for each lane; `None` until its source has told.
+    waiting: Vec<Mutex<Option<Waiting>>>,
+    topics: Mutex<BTreeMap<String, Done>>,
     /// The source's clock when it last gave a sign of life, and up to where all topics were read; 0 while unknown.
     alive_ms: AtomicI64,
     read_until_ms: AtomicI64,
@@ -27,23 +33,29 @@ pub struct PipelineProgress {
     loads: Mutex<BTreeMap<String, bool>>,
 }
 
+/// What has become durable of one topic.
 #[derive(Default)]
-struct LaneProgress {
-    lag: AtomicU64,
-    lag_known: AtomicU64,
+struct Done {
+    messages: u64,
+    /// The broker's timestamp of the newest of them, milliseconds since 1970.
+    newest_ms: Option<i64>,
 }
 
-/// What is known of one source topic.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TableProgress {
+/// How far one topic, or all of them together, has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reached {
     /// Messages made durable.
     pub messages: u64,
-    /// The broker's timestamp of the newest of them, milliseconds since 1970.
-    pub newest_ms: i64,
+    /// Messages that wait in the source; `None` while that is unknown.
+    pub waiting: Option<u64>,
+    /// Seconds between now and the newest durable message while others wait, 0 when none does; `None` while unknown.
+    pub lag_secs: Option<f64>,
+    /// Whether it is being loaded, rather than followed.
+    pub loading: bool,
 }
 
 /// The counters at one moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Messages made durable.
     pub read: u64,
@@ -51,16 +63,13 @@ pub struct Snapshot {
     pub emitted: u64,
     /// Messages parked.
     pub parked: u64,
-    /// Messages that wait in the source; `None` while that is unknown.
-    pub lag: Option<u64>,
     /// Seconds since the start.
     pub elapsed_secs: f64,
     /// By topic.
-    pub tables: BTreeMap<String, TableProgress>,
-    /// The source's clock when it last gave a sign of life (heartbeats), milliseconds since 1970.
-    pub alive_ms: Option<i64>,
-    /// Up to which time of the source's clock all topics have been read, as far as heartbeats told.
-    pub read_until_ms: Option<i64>,
+    pub topics: BTreeMap<String, Reached>,
+    /// Seconds since the source last gave a sign of life (heartbeats). It grows while the connector is away, though then
+    /// nothing waits.
+    pub source_secs: Option<f64>,
     /// Whether the source's initial load goes on, as far as its notifications told.
     pub loading: Option<bool>,
 }
@@ -74,19 +83,18 @@ impl PipelineProgress {
             read: AtomicU64::new(0),
             emitted: AtomicU64::new(0),
             parked: AtomicU64::new(0),
-            lanes: std::iter::repeat_with(LaneProgress::default).take(lanes).collect(),
-            tables: Mutex::default(),
+            waiting: std::iter::repeat_with(Mutex::default).take(lanes).collect(),
+            topics: Mutex::default(),
             alive_ms: AtomicI64::new(0),
             read_until_ms: AtomicI64::new(0),
             loads: Mutex::default(),
         }
     }
 
-    /// A lane's messages that wait behind what it has read.
-    pub fn lag(&self, lane: usize, lag: Option<u64>) {
-        if let (Some(lane), Some(lag)) = (self.lanes.get(lane), lag) {
-            lane.lag.store(lag, Relaxed);
-            lane.lag_known.store(1, Relaxed);
+    /// What waits for a lane behind what it has read.
+    pub fn waiting(&self, lane: usize, waiting: Option<Waiting>) {
+        if let Some(known) = self.waiting.get(lane).filter(|_| waiting.is_some()) {
+            *locked(known) = waiting;
         }
     }
 
@@ -96,15 +104,15 @@ impl PipelineProgress {
         self.emitted.fetch_add(batch.records.len() as u64, Relaxed);
         self.parked.fetch_add(parked as u64, Relaxed);
         batch.news.iter().for_each(|news| self.take(news));
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = locked(&self.topics);
         for run in batch.messages.chunk_by(|a, b| a.topic == b.topic) {
             let Some(first) = run.first() else { continue };
-            if !tables.contains_key(&*first.topic) {
-                tables.insert(first.topic.to_string(), TableProgress::default());
+            if !topics.contains_key(&*first.topic) {
+                topics.insert(first.topic.to_string(), Done::default());
             }
-            if let Some(table) = tables.get_mut(&*first.topic) {
-                table.messages += run.len() as u64;
-                table.newest_ms = run.iter().filter_map(|m| m.timestamp_ms).fold(table.newest_ms, i64::max);
+            if let Some(done) = topics.get_mut(&*first.topic) {
+                done.messages += run.len() as u64;
+                done.newest_ms = run.iter().filter_map(|m| m.timestamp_ms).max().max(done.newest_ms);
             }
         }
     }
@@ -113,13 +121,16 @@ impl PipelineProgress {
         match news {
             News::Alive { at_ms } => {
                 self.alive_ms.fetch_max(*at_ms, Relaxed);
-                if self.waiting() == Some(0) {
+                let nothing_waits = |lane: &Mutex<Option<Waiting>>| {
+                    locked(lane).as_ref().map(|waiting| waiting.values().all(|count| *count == 0))
+                };
+                let mut known = self.waiting.iter().filter_map(nothing_waits).peekable();
+                if known.peek().is_some() && known.all(|nothing| nothing) {
                     self.read_until_ms.fetch_max(*at_ms, Relaxed);
                 }
             }
             News::InitialLoad { connector, complete } => {
-                let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = loads.insert(connector.clone(), *complete);
+                let before = locked(&self.loads).insert(connector.clone(), *complete);
                 if *complete && before != Some(true) {
                     tracing::info!(pipeline = self.name, connector, "the source's initial load is complete");
                 }
@@ -127,51 +138,71 @@ impl PipelineProgress {
         }
     }
 
-    /// Messages that wait in the source; `None` while that is unknown.
-    fn waiting(&self) -> Option<u64> {
-        let known = self.lanes.iter().any(|l| l.lag_known.load(Relaxed) > 0);
-        known.then(|| self.lanes.iter().map(|l| l.lag.load(Relaxed)).sum())
-    }
-
     /// All counters.
     pub fn snapshot(&self) -> Snapshot {
-        let told = |at: &AtomicI64| Some(at.load(Relaxed)).filter(|at| *at > 0);
-        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = Timestamp::now().as_millis();
+        let alive_ms = Some(self.alive_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0);
+        let loading = self.loading();
         Snapshot {
             read: self.read.load(Relaxed),
             emitted: self.emitted.load(Relaxed),
             parked: self.parked.load(Relaxed),
-            lag: self.waiting(),
             elapsed_secs: self.started.elapsed().as_secs_f64(),
-            tables: self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            alive_ms: told(&self.alive_ms),
-            read_until_ms: told(&self.read_until_ms),
-            loading: (!loads.is_empty()).then(|| loads.values().any(|complete| !complete)),
+            topics: self.reached(now_ms, loading),
+            source_secs: alive_ms.map(|at_ms| age_secs(now_ms, at_ms)),
+            loading,
         }
+    }
+
+    fn loading(&self) -> Option<bool> {
+        let loads = locked(&self.loads);
+        (!loads.is_empty()).then(|| loads.values().any(|complete| !complete))
+    }
+
+    fn reached(&self, now_ms: i64, loading: Option<bool>) -> BTreeMap<String, Reached> {
+        let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
+        for lane in &self.waiting {
+            for (topic, count) in locked(lane).iter().flatten() {
+                *waiting.entry(topic.clone()).or_default() += count;
+            }
+        }
+        let read_until_ms = Some(self.read_until_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0);
+        let topics = locked(&self.topics);
+        let reached = |topic: &String| {
+            let (waiting, done) = (waiting.get(topic).copied(), topics.get(topic));
+            let newest_ms = done.and_then(|done| done.newest_ms).max(read_until_ms);
+            let lag_secs = match waiting {
+                Some(0) => Some(0.0),
+                Some(_) => newest_ms.map(|newest_ms| age_secs(now_ms, newest_ms)),
+                None => None,
+            };
+            let loading = is_load(waiting, loading.map(|goes_on| goes_on && waiting != Some(0)));
+            (topic.clone(), Reached { messages: done.map_or(0, |done| done.messages), waiting, lag_secs, loading })
+        };
+        waiting.keys().chain(topics.keys()).map(reached).collect()
     }
 }
 
 impl Snapshot {
-    /// The largest distance in seconds between now and the newest durable message of a topic, while messages wait;
-    /// `None` when the source does not know what waits.
-    pub fn lag_secs(&self) -> Option<f64> {
-        if self.lag? == 0 {
-            return Some(0.0);
-        }
-        let read_until = self.read_until_ms.unwrap_or(0);
-        let ages = self.tables.values().map(|t| age_secs(t.newest_ms.max(read_until)));
-        Some(ages.fold(0.0, f64::max))
-    }
-
-    /// Seconds since the source last gave a sign of life; `None` without heartbeats. It grows while the connector is
-    /// away, though then nothing waits.
-    pub fn source_secs(&self) -> Option<f64> {
-        self.alive_ms.map(age_secs)
+    /// All topics together; as late as the latest of them.
+    pub fn total(&self) -> Reached {
+        let waiting = self.topics.values().filter_map(|topic| topic.waiting).reduce(|a, b| a + b);
+        let lag_secs = self.topics.values().filter_map(|topic| topic.lag_secs).reduce(f64::max);
+        Reached { messages: self.read, waiting, lag_secs, loading: is_load(waiting, self.loading) }
     }
 }
 
-fn age_secs(at_ms: i64) -> f64 {
-    (Timestamp::now().as_millis() - at_ms).max(0) as f64 / 1_000.0
+/// The source's own word counts; without it, a long way behind is a load.
+fn is_load(waiting: Option<u64>, told: Option<bool>) -> bool {
+    waiting.is_some_and(|waiting| told.unwrap_or(waiting > LOADING_ABOVE))
+}
+
+fn age_secs(now_ms: i64, at_ms: i64) -> f64 {
+    now_ms.saturating_sub(at_ms).max(0) as f64 / 1_000.0
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -179,41 +210,50 @@ mod tests {
     use super::*;
     use crate::record::{Epoch, Message};
 
-    fn message(topic: &str, at_ms: i64) -> Message {
-        Message {
-            topic: topic.into(),
-            epoch: Epoch::default(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: Some(at_ms),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-        }
+    fn message(topic: &str, timestamp_ms: Option<i64>) -> Message {
+        let (epoch, headers) = (Epoch::default(), Vec::new());
+        Message { topic: topic.into(), epoch, partition: 0, offset: 0, timestamp_ms, key: None, value: None, headers }
+    }
+
+    fn waiting(of: &[(&str, u64)]) -> Option<Waiting> {
+        Some(of.iter().map(|(topic, count)| (topic.to_string(), *count)).collect())
     }
 
     #[test]
-    fn a_heartbeat_keeps_the_age_of_an_idle_table_honest() {
+    fn topics_are_told_apart_over_all_lanes() {
+        let progress = PipelineProgress::new("p", 2);
+        let messages = vec![message("a", Some(3_000)), message("a", Some(2_000)), message("b", None)];
+        progress.commit(&Batch::from_messages(messages), 1);
+        let unknown = Reached { messages: 2, waiting: None, lag_secs: None, loading: false };
+        assert_eq!(progress.reached(0, None)["a"], unknown);
+        progress.waiting(0, waiting(&[("a", 5), ("b", 1)]));
+        progress.waiting(1, waiting(&[("a", 2), ("c", 0)]));
+        progress.waiting(1, None);
+        progress.waiting(7, waiting(&[("a", 9)]));
+        let reached = progress.reached(4_500, None);
+        let of = |messages, waiting, lag_secs| Reached { messages, waiting: Some(waiting), lag_secs, loading: false };
+        assert_eq!(reached["a"], of(2, 7, Some(1.5)));
+        assert_eq!(reached["b"], of(1, 1, None), "the source gives no time");
+        assert_eq!(reached["c"], of(0, 0, Some(0.0)));
+        assert_eq!(Snapshot { read: 3, topics: reached, ..Snapshot::default() }.total(), of(3, 8, Some(1.5)));
+    }
+
+    #[test]
+    fn a_heartbeat_keeps_the_age_of_an_idle_topic_honest() {
         let progress = PipelineProgress::new("p", 1);
-        let now = Timestamp::now().as_millis();
-        let hour = 3_600_000;
-        let idle = Batch::from_messages(vec![message("country", now - 24 * hour)]);
-        progress.commit(&idle, 0);
-        progress.lag(0, Some(5));
-        assert!(progress.snapshot().lag_secs().unwrap() > 80_000.0, "the idle topic looks a day behind");
-        let heartbeat = |at_ms| Batch { news: vec![News::Alive { at_ms }], ..Batch::default() };
-        progress.commit(&heartbeat(now - 2 * hour), 0);
-        assert!(
-            progress.snapshot().lag_secs().unwrap() > 80_000.0,
-            "messages wait: the heartbeat may be ahead of them"
-        );
-        progress.lag(0, Some(0));
-        progress.commit(&heartbeat(now - hour), 0);
-        assert_eq!(progress.snapshot().lag_secs(), Some(0.0));
-        progress.lag(0, Some(5));
-        let behind = progress.snapshot().lag_secs().unwrap();
-        assert!((3_500.0..3_700.0).contains(&behind), "{behind}");
-        assert!((3_500.0..3_700.0).contains(&progress.snapshot().source_secs().unwrap()));
+        let lag_secs = || progress.reached(100_000, None)["country"].lag_secs;
+        let heartbeat = |at_ms| progress.commit(&Batch { news: vec![News::Alive { at_ms }], ..Batch::default() }, 0);
+        progress.commit(&Batch::from_messages(vec![message("country", Some(10_000))]), 0);
+        progress.waiting(0, waiting(&[("country", 5)]));
+        assert_eq!(lag_secs(), Some(90.0));
+        heartbeat(60_000);
+        assert_eq!(lag_secs(), Some(90.0), "messages wait: the heartbeat may be ahead of them");
+        progress.waiting(0, waiting(&[("country", 0)]));
+        heartbeat(70_000);
+        assert_eq!(lag_secs(), Some(0.0));
+        progress.waiting(0, waiting(&[("country", 5)]));
+        assert_eq!(lag_secs(), Some(30.0));
+        assert!(progress.snapshot().source_secs > Some(1_000_000_000.0));
     }
 
     #[test]
@@ -224,9 +264,20 @@ mod tests {
             progress.commit(&Batch { news, ..Batch::default() }, 0);
             progress.snapshot().loading
         };
-        assert_eq!(progress.snapshot().loading, None);
+        progress.waiting(0, waiting(&[("a", 3), ("b", 0), ("c", 10_001)]));
+        let loaded = || progress.snapshot().topics.into_values().map(|topic| topic.loading).collect::<Vec<_>>();
+        assert_eq!((progress.snapshot().loading, loaded()), (None, vec![false, false, true]));
         assert_eq!(news("a", false), Some(true));
-        assert_eq!(news("b", true), Some(true));
-        assert_eq!(news("a", true), Some(false));
+        assert_eq!((news("b", true), loaded()), (Some(true), vec![true, false, true]));
+        assert!(progress.snapshot().total().loading);
+        assert_eq!((news("a", true), loaded()), (Some(false), vec![false, false, false]));
+    }
+
+    #[test]
+    fn a_partition_that_moved_on_waits_no_longer() {
+        let progress = PipelineProgress::new("p", 1);
+        progress.waiting(0, waiting(&[("a", 5), ("b", 1)]));
+        progress.waiting(0, waiting(&[("b", 0)]));
+        assert_eq!(progress.snapshot().total().waiting, Some(0));
     }
 }

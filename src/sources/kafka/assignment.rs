@@ -22,6 +22,7 @@ use super::reader::Reader;
 use super::topics::grown;
 use crate::error::{Error, Result};
 use crate::record::{Epoch, Message};
+use crate::stage::Waiting;
 
 /// How long an answer may take.
 pub const BROKER_WAIT: Duration = Duration::from_secs(20);
@@ -105,13 +106,18 @@ impl Assignment {
                 .all(|((topic, partition), p)| p.next(reader.next_offset(topic, *partition)) >= p.end_at_start)
     }
 
-    /// Messages behind what was handed out.
-    pub fn lag(&self, reader: &Reader) -> Option<u64> {
+    /// Messages behind what was handed out, by topic.
+    pub fn waiting(&self, reader: &Reader) -> Option<Waiting> {
         let state = self.state();
-        let behind = |((topic, partition), p): (&(String, i32), &Partition)| {
-            u64::try_from(p.end - p.next(reader.next_offset(topic, *partition))).unwrap_or(0)
-        };
-        state.assigned_once.then(|| state.partitions.iter().map(behind).sum())
+        let mut waiting = Waiting::new();
+        for ((topic, partition), p) in &state.partitions {
+            let behind = u64::try_from(p.end - p.next(reader.next_offset(topic, *partition))).unwrap_or(0);
+            match waiting.get_mut(topic) {
+                Some(sum) => *sum += behind,
+                None => _ = waiting.insert(topic.clone(), behind),
+            }
+        }
+        state.assigned_once.then_some(waiting)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

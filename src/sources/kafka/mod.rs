@@ -41,7 +41,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section};
 use crate::record::{Batch, Message};
-use crate::stage::{Accepted, LaneContext, Source};
+use crate::stage::{Accepted, LaneContext, Source, Waiting};
 
 use assignment::Assignment;
 use memory::{Anchor, Memory};
@@ -177,8 +177,8 @@ impl Source for KafkaSource {
         }
     }
 
-    fn lag(&self) -> Option<u64> {
-        self.consumer.as_ref().and_then(|c| c.context().lag(&self.reader))
+    fn waiting(&self) -> Option<Waiting> {
+        self.consumer.as_ref().and_then(|c| c.context().waiting(&self.reader))
     }
 }
 
