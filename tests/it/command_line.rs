@@ -157,3 +157,126 @@ fn colours_only_when_asked_for_or_on_a_terminal() {
     assert!(!has_escape(&["check", "bad.yaml", "--no-color"]));
     assert!(!has_escape(&["check", "bad.yaml", "--color", "always", "--output", "json"]));
 }
+
+const VERBS: &str = "
+name: verbs
+source: { file: { path: recording.jsonl } }
+stages:
+  - debezium: { tables: { t: { columns: { id: int64, amount: decimal, name: text, n: KIND } } } }
+  - raw: { store: bank }
+";
+
+/// A folder with a pipeline, and its recording run to the end: two rows are stored; one message can never be read, and
+/// one not while the column `n` is declared as `kind`.
+fn after_a_run(kind: &str) -> tempfile::TempDir {
+    let event = |offset: i64, after: &str| {
+        let source = format!(r#"{{"connector":"postgresql","schema":"public","table":"t","lsn":{offset}}}"#);
+        let payload = format!(r#"{{"op":"c","after":{after},"source":{source}}}"#);
+        let key = format!(r#"{{"id":{offset}}}"#);
+        serde_json::json!({ "topic": "b.public.t", "partition": 0, "offset": offset, "key": key, "payload": payload })
+            .to_string()
+    };
+    let lines = [
+        event(1, r#"{"id":1,"amount":123456789012345678901234567890.10,"name":"a=b","n":9223372036854775807}"#),
+        event(2, r#"{"id":2,"amount":1.50,"name":"Zoë","n":null}"#),
+        event(3, r#"{"id":3,"amount":1.50,"name":"x","n":"seven"}"#),
+        event(4, "{nothing that anybody could read}"),
+    ];
+    let directory = folder(&[("p.yaml", &VERBS.replace("KIND", kind)), ("recording.jsonl", &lines.join("\n"))]);
+    let output = headwater(directory.path(), &["run", "p.yaml", "--until-end", "--quiet", "--config", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    directory
+}
+
+#[test]
+fn raw_shows_what_is_stored_with_all_digits() {
+    let directory = after_a_run("int64");
+    let raw = |arguments: &[&str]| {
+        let output = headwater(directory.path(), &[&["raw"], arguments, &["--config", "/dev/null"]].concat());
+        (output.status.code(), stdout(&output))
+    };
+    let first = r#"{"id":1,"amount":123456789012345678901234567890.10,"name":"a=b","n":9223372036854775807}"#;
+    let second = r#"{"id":2,"amount":1.50,"name":"Zoë","n":null}"#;
+    let rows = |rows: &[&str]| (Some(0), rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+    assert_eq!(raw(&["tables", "bank"]), (Some(0), "t  2\n".into()));
+    assert_eq!(raw(&["dump", "bank", "t"]), rows(&[first, second]));
+    assert_eq!(raw(&["dump", "bank", "t", "--limit", "1"]), rows(&[first]));
+    assert_eq!(raw(&["dump", "bank", "t", "--where", "amount=1.5"]), rows(&[second]));
+    assert_eq!(raw(&["dump", "bank", "t", "--where", "name=a=b"]), rows(&[first]));
+    assert_eq!(raw(&["dump", "bank", "t", "--where", "n=null", "--where", "name=Zoë"]), rows(&[second]));
+    assert_eq!(raw(&["dump", "bank", "t", "--where", "n=null", "--where", "id=1"]), rows(&[]));
+    let (code, tables) = raw(&["tables", "bank", "--output", "json"]);
+    let tables: Value = serde_json::from_str(&tables).unwrap();
+    assert_eq!((code, &tables["result"]["tables"]), (Some(0), &serde_json::json!([{ "table": "t", "rows": 2 }])));
+    for wrong in [
+        ["dump", "bank", "tt", "--limit", "1"],
+        ["dump", "bnak", "t", "--limit", "1"],
+        ["dump", "bank", "t", "--where", "name"],
+        ["dump", "bank", "t", "--limit", "x"],
+    ] {
+        assert_eq!(raw(&wrong), (Some(2), String::new()), "{wrong:?}");
+    }
+    assert_eq!(raw(&["tables", "bnak"]).0, Some(2));
+    assert!(!directory.path().join("headwater-data/bnak.db").exists(), "looking makes no store");
+}
+
+#[test]
+fn parked_messages_are_listed_shown_retried_and_dropped() {
+    let directory = after_a_run("int64");
+    let parked = |arguments: &[&str]| {
+        let end = ["--config", "/dev/null", "--output", "json"];
+        let output = headwater(directory.path(), &[&["parked"], arguments, &end].concat());
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()["result"].take())
+    };
+    let listed = |place: &[&str]| {
+        let (code, result) = parked(&[&["list"], place].concat());
+        assert_eq!(code, Some(0));
+        let entries = result["parked"].as_array().unwrap().clone();
+        entries
+            .iter()
+            .map(|e| (e["offset"].as_i64().unwrap(), e["code"].as_str().unwrap().to_string()))
+            .collect::<Vec<_>>()
+    };
+    let both = [(3, "column.type".to_string()), (4, "json.syntax".to_string())];
+    assert_eq!(listed(&["p.yaml"]), both);
+    assert_eq!(listed(&["--store", "bank"]), both);
+    assert_eq!(listed(&["p.yaml", "--limit", "1"]), both[..1]);
+
+    let ids: Vec<String> = parked(&["list", "p.yaml"]).1["parked"].as_array().unwrap().iter().map(id).collect();
+    let (code, shown) = parked(&["show", "p.yaml", "--id", &ids[0]]);
+    assert_eq!((code, &shown["id"], &shown["table"]), (Some(0), &ids[0].clone().into(), &"t".into()));
+    let original = std::fs::read_to_string(directory.path().join("recording.jsonl")).unwrap();
+    let original: Value = serde_json::from_str(original.lines().nth(2).unwrap()).unwrap();
+    let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shown["value_base64"].as_str().unwrap());
+    assert_eq!(String::from_utf8(bytes.unwrap()).unwrap(), original["payload"]);
+
+    let counts =
+        |applied: u64, rejected: u64| (Some(0), serde_json::json!({ "applied": applied, "rejected": rejected }));
+    assert_eq!(parked(&["retry", "p.yaml"]), counts(0, 2), "nothing has been mended");
+    std::fs::write(directory.path().join("p.yaml"), VERBS.replace("KIND", "any")).unwrap();
+    assert_eq!(parked(&["retry", "p.yaml", "--id", &ids[1]]), counts(0, 1));
+    assert_eq!(parked(&["retry", "p.yaml"]), counts(1, 1));
+    assert_eq!(listed(&["p.yaml"]), both[1..]);
+    let output = headwater(directory.path(), &["raw", "dump", "bank", "t", "--where", "id=3"]);
+    assert_eq!(stdout(&output), "{\"id\":3,\"amount\":1.50,\"name\":\"x\",\"n\":\"seven\"}\n");
+
+    let dropped = |count: u64| (Some(0), serde_json::json!({ "dropped": count }));
+    assert_eq!(parked(&["drop", "p.yaml", "--id", &ids[0]]), dropped(0));
+    assert_eq!(parked(&["drop", "p.yaml", "--all"]), dropped(1));
+    assert_eq!(listed(&["p.yaml"]), []);
+    for wrong in [
+        &["show", "p.yaml", "--id", &ids[1]][..],
+        &["list"],
+        &["list", "missing.yaml"],
+        &["list", "--store", "missing"],
+        &["drop", "p.yaml"],
+        &["drop", "p.yaml", "--all", "--id", "x"],
+        &["retry"],
+    ] {
+        assert_eq!(parked(wrong).0, Some(2), "{wrong:?}");
+    }
+}
+
+fn id(entry: &Value) -> String {
+    entry["id"].as_str().unwrap().to_string()
+}
