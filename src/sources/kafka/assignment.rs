@@ -66,6 +66,11 @@ impl Partition {
     fn next(&self, reader: Option<i64>) -> i64 {
         reader.unwrap_or(self.start).max(self.passed).max(self.start)
     }
+
+    /// Messages behind that offset.
+    fn behind(&self, reader: Option<i64>) -> u64 {
+        u64::try_from(self.end - self.next(reader)).unwrap_or(0)
+    }
 }
 
 impl Assignment {
@@ -106,12 +111,21 @@ impl Assignment {
                 .all(|((topic, partition), p)| p.next(reader.next_offset(topic, *partition)) >= p.end_at_start)
     }
 
-    /// Messages behind what was handed out, by topic.
+    /// Messages behind what was handed out.
+    pub fn lag(&self, reader: &Reader) -> u64 {
+        self.state()
+            .partitions
+            .iter()
+            .map(|((topic, partition), p)| p.behind(reader.next_offset(topic, *partition)))
+            .sum()
+    }
+
+    /// The same by topic; `None` until partitions were assigned.
     pub fn waiting(&self, reader: &Reader) -> Option<Waiting> {
         let state = self.state();
         let mut waiting = Waiting::new();
         for ((topic, partition), p) in &state.partitions {
-            let behind = u64::try_from(p.end - p.next(reader.next_offset(topic, *partition))).unwrap_or(0);
+            let behind = p.behind(reader.next_offset(topic, *partition));
             match waiting.get_mut(topic) {
                 Some(sum) => *sum += behind,
                 None => _ = waiting.insert(topic.clone(), behind),

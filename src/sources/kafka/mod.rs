@@ -120,7 +120,7 @@ impl Source for KafkaSource {
             self.examine(Accepted::default()).await?;
         }
         let (Some(lane), Some(consumer)) = (&self.lane, &self.consumer) else { return Ok(None) };
-        let lag = consumer.context().lag(&self.reader).unwrap_or(0);
+        let lag = consumer.context().lag(&self.reader);
         let messages = tokio::task::block_in_place(|| self.reader.read(consumer, IDLE, lag));
         if let Some(lost) = consumer.context().take_failure() {
             return Err(lost);
