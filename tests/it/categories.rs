@@ -562,6 +562,10 @@ impl headwater::stores::RawStore for Gated {
     async fn ensure_indexes(&self, indexes: &[headwater::stores::Index]) -> headwater::Result<()> {
         self.store.ensure_indexes(indexes).await
     }
+    async fn advance(&self) -> headwater::Result<()> {
+        let _turn = self.turns.take(self.actor).await;
+        self.store.advance().await
+    }
     async fn snapshot(&self) -> headwater::Result<Box<dyn headwater::stores::Snapshot>> {
         let _turn = self.turns.take(self.actor).await;
         self.store.snapshot().await
