@@ -21,7 +21,7 @@ def cpu(pid):
 
 
 def peak_rss(pid):
-    """Largest resident set so far, in MB of 10^6 bytes."""
+    """Largest resident set so far, in MB of 10^6 bytes; 0 of a process that has just ended."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -48,10 +48,13 @@ class Usage:
 
 
 class Processes:
-    """The processes of one tool. Ended, if need be, when the block is left."""
+    """The processes of one tool. Ended, if need be, when the block is left.
+
+    What wait4(2) tells of memory is of no use: it knows the largest set since the fork, which was this program's.
+    """
 
     def __init__(self, log):
-        self.log, self.running, self.ended = log, [], Usage(0.0, 0.0)
+        self.log, self.running, self.ended, self.peaks = log, [], Usage(0.0, 0.0), {}
 
     def __enter__(self):
         return self
@@ -84,18 +87,21 @@ class Processes:
         """Waits until all have ended by themselves; one that failed is an error."""
         deadline = time.monotonic() + limit
         while self.running:
+            self._look()
             self._reap()
             if time.monotonic() > deadline:
                 raise Failed(f"did not end within {limit} s\n{self._last_words()}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def usage(self):
         """Of those that run and of those that have ended."""
-        running = [process.pid for process in self.running]
-        return Usage(
-            self.ended.cpu + sum(cpu(pid) for pid in running),
-            self.ended.rss + sum(peak_rss(pid) for pid in running),
-        )
+        self._look()
+        running = sum(cpu(process.pid) for process in self.running)
+        return Usage(self.ended.cpu + running, sum(self.peaks.values()))
+
+    def _look(self):
+        for process in self.running:
+            self.peaks[process.pid] = peak_rss(process.pid) or self.peaks.get(process.pid, 0.0)
 
     def _reap(self):
         for process in list(self.running):
@@ -105,7 +111,7 @@ class Processes:
             self.running.remove(process)
             process.returncode = os.waitstatus_to_exitcode(status)
             self.ended.cpu += used.ru_utime + used.ru_stime
-            self.ended.rss += used.ru_maxrss * 1024 / 1e6
+            self.ended.rss = sum(self.peaks.values())
             if process.returncode not in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
                 raise Failed(f"ended with {process.returncode}\n{self._last_words()}")
 
