@@ -12,6 +12,7 @@ use super::dataset::Dataset;
 use super::evaluate::{Evaluation, evaluate};
 use super::file::{read_bounded, sha256_hex};
 use super::folder::{MODEL, RULES, TAXONOMY};
+use super::lexicon::Lexicon;
 use super::rules::Rules;
 use super::taxonomy::{MccTable, Taxonomy};
 use super::train::train;
@@ -20,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// Name of the code table's file.
 pub const MCC: &str = "mcc.tsv";
+/// Name of the file of words that say what a category is.
+pub const WORDS: &str = "words.tsv";
 
 /// How a model trained on a part of the data did on the rest.
 #[derive(Debug, Clone, Serialize)]
@@ -40,7 +43,7 @@ pub struct Built {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Trains and judges. `beside` is the folder that holds rules, taxonomy and code table; `progress` hears what is being
+/// Trains and judges. `beside` is the folder that holds rules, taxonomy, code table and words; `progress` hears what is being
 /// done, fits done, and of how many.
 pub fn build(
     config: &TrainConfig,
@@ -50,8 +53,11 @@ pub fn build(
 ) -> Result<Built> {
     let broken = |e: String| Error::Broken(format!("training {}: {e}", config.name));
     let mut files = companions(beside)?;
-    let data = Dataset::read(data_files, &config.data)?;
+    let mut data = Dataset::read(data_files, &config.data)?;
     check_taxonomy(&files, &data)?;
+    let words = files.get(WORDS).map(|bytes| Lexicon::parse(&String::from_utf8_lossy(bytes)));
+    let words = words.transpose().map_err(|e| Error::Config(format!("{WORDS}: {e}")))?.unwrap_or_default();
+    data.teach(words.pairs()).map_err(|e| Error::Config(format!("{WORDS}: {e}")))?;
     let mut judged = BTreeMap::new();
     for division in config.splits.divide(&data) {
         let mut step = |done, of| progress(division.name, done, of);
@@ -69,9 +75,14 @@ pub fn build(
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
         sources.push(json!({ "file": name, "bytes": bytes.len(), "sha256": sha256_hex(&bytes) }));
     }
-    let texts = data.texts.len();
     if let Some(training) = model.info.training.as_object_mut() {
-        let about = json!({ "files": sources, "texts": texts, "dropped_rows": data.dropped });
+        let about = json!({
+            "files": sources,
+            "texts": model.memory.texts().len(),
+            "hints": data.hints.len(),
+            "words": words.len(),
+            "dropped_rows": data.dropped,
+        });
         training.insert("data".to_string(), about);
     }
     let metrics = json!({ "model": &config.name, "version": &config.version, "splits": &judged });
@@ -86,10 +97,10 @@ pub fn build(
     Ok(Built { model, judged, files })
 }
 
-/// Rules, taxonomy and code table, those that are there, checked.
+/// Rules, taxonomy, code table and words, those that are there, checked.
 fn companions(beside: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    for name in [RULES, TAXONOMY, MCC] {
+    for name in [RULES, TAXONOMY, MCC, WORDS] {
         let path = beside.join(name);
         if path.exists() {
             let wrong = |e: String| Error::Config(format!("{}: {e}", path.display()));
@@ -98,6 +109,7 @@ fn companions(beside: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
             match name {
                 RULES => Rules::parse(text).map(drop).map_err(wrong)?,
                 TAXONOMY => Taxonomy::parse(text).map(drop).map_err(wrong)?,
+                WORDS => Lexicon::parse(text).map(drop).map_err(wrong)?,
                 _ => MccTable::parse(text).map(drop).map_err(wrong)?,
             }
             files.insert(name.to_string(), bytes);

@@ -63,9 +63,9 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
     writeln!(out, "## Method\n")?;
     writeln!(
         out,
-        "Normal text (normalizer {}), character {}–{}-grams of each word{}{}{}, hashed with signs into 2^{} slots; one logistic \
-         model per category (FTRL-proximal by linfa-ftrl: alpha {}, beta {}, l1 {}, l2 {}, batches of {}), {} passes, seed {}. \
-         Texts labelled in training are answered from memory.\n",
+        "Normal text (normalizer {}), character {}–{}-grams of each word{}{}{}, hashed with signs into 2^{} slots, counted by \
+         rarity, n-grams and words normed apart; one logistic model per category (FTRL-proximal by linfa-ftrl: alpha {}, \
+         beta {}, l1 {}, l2 {}, batches of {}), {} passes, seed {}. Texts labelled in training are answered from memory{}.\n",
         model.info.normalizer,
         f.gram_min,
         f.gram_max,
@@ -80,7 +80,22 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
         t.ftrl.batch,
         t.epochs,
         t.seed,
+        match t.memory_half_life {
+            0.0 => String::new(),
+            periods => format!("; a label counts half as much as one {periods} periods younger"),
+        },
     )?;
+    let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let (hints, words) = (number("/data/hints"), number("/data/words"));
+    if hints > 0 {
+        writeln!(
+            out,
+            "Besides rows, {hints} short texts that say what a category is were learned, {} times a pass: {words} words of \
+             `words.tsv`, which name trades, goods and services{}.\n",
+            t.hint_repeats,
+            if config.data.hints.is_empty() { "" } else { ", and the names of the data's codes" }
+        )?;
+    }
     writeln!(
         out,
         "Confidence: softmax at temperature {:.3} for new texts of known merchants and {:.3} for merchants never seen; \
@@ -101,15 +116,15 @@ fn scores(out: &mut String, judged: &BTreeMap<&'static str, Judged>) -> std::fmt
     writeln!(out, "## Scores\n\nEach split's model saw nothing of the split's test rows; from the text alone.\n")?;
     writeln!(
         out,
-        "| split | trained on | tested on | accuracy | macro-F1 | known text | known merchant | unknown merchant | ECE (15 bins) | answered at 98.5 % accuracy |"
+        "| split | trained on | tested on | accuracy | macro-F1 | known text | known merchant | unknown merchant | its ECE | ECE (15 bins) | answered at 98.5 % accuracy |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|")?;
     for (split, j) in judged {
         let e = &j.evaluation;
         let best = e.best_coverage_at_985.map_or("-".to_string(), |c| format!("{:.1} %", c.coverage * 100.0));
         writeln!(
             out,
-            "| {split} | {} | {} | {:.4} | {:.4} | {:.3} of {} | {:.3} of {} | {:.3} of {} | {:.4} | {best} |",
+            "| {split} | {} | {} | {:.4} | {:.4} | {:.3} of {} | {:.3} of {} | {:.3} of {} | {:.4} | {:.4} | {best} |",
             j.train_rows,
             e.rows,
             e.accuracy,
@@ -120,6 +135,7 @@ fn scores(out: &mut String, judged: &BTreeMap<&'static str, Judged>) -> std::fmt
             e.known_merchants.rows,
             e.unknown.accuracy,
             e.unknown.rows,
+            e.unknown.ece15,
             e.ece15
         )?;
     }

@@ -3,7 +3,7 @@
 //! Invariants: memory is bounded by the number of distinct texts plus 16 bytes a row; a row that does not fit the header
 //! is an error with file and line, never skipped in silence; no text is kept as it was, only its normal form.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -29,6 +29,10 @@ pub struct Columns {
     /// Labels that are not to be learned.
     #[serde(default)]
     pub drop_labels: Vec<String>,
+    /// Columns that say in words what the label means, such as the name of a merchant category code: their distinct
+    /// texts are learned, too, but are no rows and are not remembered as texts.
+    #[serde(default)]
+    pub hints: Vec<String>,
 }
 
 /// One labelled row.
@@ -62,6 +66,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Rows in file order.
     pub rows: Vec<Sample>,
+    /// Texts that say what a label means, each once, by label and text.
+    pub hints: Vec<Sample>,
     /// Rows left out because of their label.
     pub dropped: u64,
 }
@@ -111,10 +117,39 @@ impl Dataset {
         self.periods.get(row.period as usize).map_or("", String::as_str)
     }
 
+    /// Adds texts that say what labels mean: category and text. Nothing is added when a category is no label.
+    pub fn teach<'t>(&mut self, texts: impl Iterator<Item = (&'t str, &'t str)>) -> std::result::Result<(), String> {
+        let mut scratch = Scratch::default();
+        let (mut normals, mut hints) = (Vec::new(), Vec::new());
+        for (category, text) in texts {
+            let class = self.classes.binary_search_by(|c| c.as_str().cmp(category));
+            let class = class.map_err(|_| format!("no row has the label `{category}`"))?;
+            scratch.set_texts([text]);
+            hints.push(hint((self.texts.len() + normals.len()) as u32, class as u16));
+            normals.push(scratch.normal_text().into());
+        }
+        self.texts.extend(normals);
+        self.hints.extend(hints);
+        self.order_hints();
+        Ok(())
+    }
+
+    fn order_hints(&mut self) {
+        let mut hints = std::mem::take(&mut self.hints);
+        hints.sort_by(|a, b| (self.text(a), a.class).cmp(&(self.text(b), b.class)));
+        hints.dedup_by(|a, b| a.class == b.class && self.text(a) == self.text(b));
+        self.hints = hints;
+    }
+
     /// The normal text of a row.
     pub fn text(&self, row: &Sample) -> &[u8] {
         self.texts.get(row.text as usize).map_or(b"", |t| t)
     }
+}
+
+/// A text that stands for no row.
+fn hint(text: u32, class: u16) -> Sample {
+    Sample { text, period: 0, class, amount: f32::NAN }
 }
 
 #[derive(Default)]
@@ -123,6 +158,7 @@ struct Reading {
     periods: Interner,
     labels: Interner,
     rows: Vec<Sample>,
+    hints: HashSet<(u32, u16), FxBuildHasher>,
     dropped: u64,
     scratch: Scratch,
 }
@@ -164,13 +200,14 @@ impl Reading {
         let find = |name: &String| cells.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
         let optional = |name: &Option<String>| name.as_ref().map_or("", &find);
         let mut picked = vec![find(&columns.label), optional(&columns.amount), optional(&columns.period)];
-        picked.extend(columns.text.iter().map(find));
+        picked.extend(columns.hints.iter().chain(&columns.text).map(find));
         self.row(&picked, columns)
     }
 
-    /// Adds a row; `cells` are label, amount, period and texts.
+    /// Adds a row; `cells` are label, amount, period, hints and texts.
     fn row(&mut self, cells: &[&str], columns: &Columns) -> Result<()> {
-        let [label, amount, period, texts @ ..] = cells else { return Err(bad("too few cells")) };
+        let [label, amount, period, rest @ ..] = cells else { return Err(bad("too few cells")) };
+        let (hints, texts) = rest.split_at_checked(columns.hints.len()).ok_or_else(|| bad("too few cells"))?;
         if label.is_empty() {
             return Err(bad(&format!("the label `{}` is empty", columns.label)));
         }
@@ -178,11 +215,15 @@ impl Reading {
             self.dropped += 1;
             return Ok(());
         }
-        self.scratch.set_texts(texts.iter().copied());
         let class = self.labels.number(label.as_bytes());
         if class as usize >= MAX_LABELS {
             return Err(bad(&format!("more than {MAX_LABELS} labels: is `{}` the right column?", columns.label)));
         }
+        for text in hints.iter().filter(|text| !text.is_empty()) {
+            self.scratch.set_texts([*text]);
+            self.hints.insert((self.texts.number(self.scratch.normal_text()), class as u16));
+        }
+        self.scratch.set_texts(texts.iter().copied());
         self.rows.push(Sample {
             text: self.texts.number(self.scratch.normal_text()),
             period: self.periods.number(period.as_bytes()),
@@ -201,14 +242,17 @@ impl Reading {
         let place = |label: &String| classes.binary_search(label).unwrap_or(0) as u16;
         let places: Vec<u16> = labels.iter().map(place).collect();
         let mut rows = self.rows;
-        for row in &mut rows {
+        let mut hints: Vec<Sample> = self.hints.into_iter().map(|(text, class)| hint(text, class)).collect();
+        for row in rows.iter_mut().chain(&mut hints) {
             row.class = places.get(usize::from(row.class)).copied().unwrap_or(0);
         }
         if rows.is_empty() {
             return Err(Error::Config("no labelled rows".to_string()));
         }
         let periods = self.periods.into_keys().into_iter().map(text).collect();
-        Ok(Dataset { texts: self.texts.into_keys(), periods, classes, rows, dropped: self.dropped })
+        let mut data = Dataset { texts: self.texts.into_keys(), periods, classes, rows, hints, dropped: self.dropped };
+        data.order_hints();
+        Ok(data)
     }
 }
 
@@ -227,7 +271,7 @@ fn places(header: &[(String, String)], columns: &Columns) -> Result<Vec<Option<u
     };
     let optional = |name: &Option<String>| name.as_ref().map_or(Ok(None), &find);
     let mut places = vec![find(&columns.label)?, optional(&columns.amount)?, optional(&columns.period)?];
-    for name in &columns.text {
+    for name in columns.hints.iter().chain(&columns.text) {
         places.push(find(name)?);
     }
     Ok(places)
@@ -346,6 +390,7 @@ mod tests {
             amount: Some("amount".into()),
             period: None,
             drop_labels: vec!["none".into()],
+            hints: Vec::new(),
         }
     }
 
@@ -377,6 +422,23 @@ mod tests {
             assert_eq!(data.classes, ["food", "fuel"]);
             assert_eq!(data.dropped, 1);
         }
+    }
+
+    #[test]
+    fn hints_are_kept_once_and_are_no_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, "m,code,c\nA,Eating Places,food\nB,Eating places,food\nC,,fuel\n").unwrap();
+        let columns = Columns { text: vec!["m".into()], label: "c".into(), hints: vec!["code".into()], ..columns() };
+        let mut data = Dataset::read(&[path], &Columns { amount: None, ..columns }).unwrap();
+        let texts = |data: &Dataset| -> Vec<(String, u16)> {
+            let text = |h: &Sample| (String::from_utf8_lossy(data.text(h)).trim().to_string(), h.class);
+            data.hints.iter().map(text).collect()
+        };
+        assert_eq!((data.rows.len(), texts(&data)), (3, vec![("EATING PLACES".to_string(), 0)]));
+        data.teach([("fuel", "Gas"), ("food", "eating places")].into_iter()).unwrap();
+        assert_eq!(texts(&data), [("EATING PLACES".to_string(), 0), ("GAS".to_string(), 1)]);
+        assert!(data.teach([("pets", "Cat")].into_iter()).unwrap_err().contains("`pets`"));
     }
 
     #[test]

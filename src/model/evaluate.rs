@@ -56,6 +56,10 @@ pub struct Part {
     pub rows: u64,
     /// Share that is right.
     pub accuracy: f64,
+    /// Mean confidence of the best category.
+    pub mean_confidence: f64,
+    /// Expected calibration error, 15 equal-width bins.
+    pub ece15: f64,
 }
 
 /// What is answered at a threshold.
@@ -141,12 +145,8 @@ pub fn evaluate(model: &Model, data: &Dataset, rows: &[Sample]) -> Evaluation {
     let share = |count: usize| count as f64 / total;
     let right = |a: &&Answered| a.right();
     let in_top3 = |a: &&Answered| a.answer.top.iter().any(|(class, p)| *p > 0.0 && Some(*class) == a.label);
-    let part = |wanted: &[Familiarity]| {
-        let of: Vec<&Answered> = answered.iter().filter(|a| wanted.contains(&a.answer.familiarity)).collect();
-        let right = of.iter().filter(|a| a.right()).count();
-        Part { rows: of.len() as u64, accuracy: right as f64 / of.len().max(1) as f64 }
-    };
-    let reliability = reliability(&answered);
+    let of = |wanted: &[Familiarity]| part(answered.iter().filter(|a| wanted.contains(&a.answer.familiarity)));
+    let reliability = reliability(answered.iter());
     let classes = class_scores(model, data, rows, &answered);
     let occurring = classes.iter().filter(|c| c.rows > 0);
     let thresholds = (0..20).map(|i| f64::from(i) * 0.05).chain([0.99]);
@@ -156,11 +156,11 @@ pub fn evaluate(model: &Model, data: &Dataset, rows: &[Sample]) -> Evaluation {
         macro_f1: occurring.clone().map(|c| c.f1).sum::<f64>() / occurring.clone().count().max(1) as f64,
         weighted_f1: occurring.map(|c| c.f1 * c.rows as f64).sum::<f64>() / total,
         top3_accuracy: share(answered.iter().filter(in_top3).count()),
-        ece15: reliability.iter().map(|b| b.rows as f64 / total * (b.confidence - b.accuracy).abs()).sum(),
+        ece15: calibration_error(&reliability),
         mean_confidence: answered.iter().map(|a| f64::from(a.answer.best().1)).sum::<f64>() / total,
-        known_texts: part(&[Familiarity::Text]),
-        known_merchants: part(&[Familiarity::Merchant]),
-        unknown: part(&[Familiarity::Unknown, Familiarity::Empty]),
+        known_texts: of(&[Familiarity::Text]),
+        known_merchants: of(&[Familiarity::Merchant]),
+        unknown: of(&[Familiarity::Unknown, Familiarity::Empty]),
         threshold: covered(&answered, f64::from(model.info.threshold)),
         curve: thresholds.map(|t| covered(&answered, t)).collect(),
         best_coverage_at_985: best_coverage(&answered, 0.985),
@@ -198,7 +198,24 @@ fn best_coverage(answered: &[Answered], wanted: f64) -> Option<Covered> {
     best
 }
 
-fn reliability(answered: &[Answered]) -> Vec<Bin> {
+fn part<'a>(answered: impl Iterator<Item = &'a Answered> + Clone) -> Part {
+    let bins = reliability(answered);
+    let rows = bins.iter().map(|b| b.rows).sum::<u64>();
+    let mean = |of: fn(&Bin) -> f64| bins.iter().map(|b| of(b) * b.rows as f64).sum::<f64>() / rows.max(1) as f64;
+    Part {
+        rows,
+        accuracy: mean(|b| b.accuracy),
+        mean_confidence: mean(|b| b.confidence),
+        ece15: calibration_error(&bins),
+    }
+}
+
+fn calibration_error(bins: &[Bin]) -> f64 {
+    let rows = bins.iter().map(|b| b.rows).sum::<u64>().max(1) as f64;
+    bins.iter().map(|b| b.rows as f64 / rows * (b.confidence - b.accuracy).abs()).sum()
+}
+
+fn reliability<'a>(answered: impl Iterator<Item = &'a Answered>) -> Vec<Bin> {
     let mut bins = vec![Bin::default(); BINS];
     for a in answered {
         let confidence = f64::from(a.answer.best().1);

@@ -1,7 +1,7 @@
 //! Why the model chose a category: what each word of the text added to the category's margin.
 //!
-//! A feature's contribution is its weight over the root of the number of features, as in the scorer; it is known while
-//! the text is hashed, so nothing has to be looked up backwards. A word owns its n-grams and itself and half of each pair
+//! A feature's contribution is its weight times its group's norm, as in the scorer; it is known while the text is hashed,
+//! so nothing has to be looked up backwards. A word owns its n-grams and itself and half of each pair
 //! that it is part of; the amount stands as `amount`.
 //!
 //! Invariant: the contributions of all words sum up to the margin (a test holds it). Deliberately absent: speed. It runs
@@ -9,7 +9,7 @@
 
 use bytestring::ByteString;
 
-use super::features::Scratch;
+use super::features::{Features, Group, Scratch};
 use super::trained::Model;
 
 /// Most words that an explanation names.
@@ -42,10 +42,13 @@ impl Model {
     /// What each word and the amount added to the margin of `class`.
     fn contributions(&self, scratch: &Scratch, amount: Option<f64>, class: u16) -> (Vec<Word>, f32) {
         let mut words = words(scratch.normal_text());
-        let (mut count, mut by_amount) = (0usize, 0.0);
-        scratch.explain(&self.info.features, amount, &mut |feature, (start, end)| {
-            count += 1;
-            let weight = self.weights.weight(feature, usize::from(class));
+        let mut features = Features::default();
+        scratch.explain(&self.info.features, amount, &mut |group, feature, _| features.push(group, feature));
+        let [grams, whole] = [Group::Grams, Group::Words].map(|group| self.weights.group_norm(features.group(group)));
+        let mut by_amount = 0.0;
+        scratch.explain(&self.info.features, amount, &mut |group, feature, (start, end)| {
+            let norm = if group == Group::Grams { grams } else { whole };
+            let weight = self.weights.weight(feature, usize::from(class)) as f32 * norm;
             if end == 0 {
                 by_amount += weight;
                 return;
@@ -55,9 +58,7 @@ impl Model {
             let share = if second.is_some() { weight / 2.0 } else { weight };
             first.into_iter().chain(second).for_each(|word| word.weight += share);
         });
-        let norm = 1.0 / (count.max(1) as f32).sqrt();
-        words.iter_mut().for_each(|word| word.weight *= norm);
-        (words, by_amount * norm)
+        (words, by_amount)
     }
 }
 

@@ -5,17 +5,20 @@
 //! words. Each goes with its kind through two multiply-xorshift rounds ([`mix`]); the top `bits` bits are the slot, the
 //! next bit the sign (feature hashing with signs: Weinberger et al. 2009, so that collisions cancel on average).
 //!
-//! Invariants: no allocation once the buffers have grown; at most [`MAX_FEATURES`] features a row; integers only, thus
-//! the same on every platform (golden vectors in the tests).
+//! N-grams and words are kept apart ([`Group`]): they are normed apart, so that the many n-grams of a long text do not
+//! drown its few words.
+//!
+//! Invariants: no allocation once the buffers have grown; at most [`MAX_FEATURES`] features a row and group; integers
+//! only, thus the same on every platform (golden vectors in the tests).
 
 use serde::{Deserialize, Serialize};
 
 use super::normalize::normalize;
 
 /// Version of hash and n-gram rules; stored in every model.
-pub const FEATURE_VERSION: u16 = 1;
+pub const FEATURE_VERSION: u16 = 2;
 
-/// More than this many features of one row are cut: texts are bounded, so this is a guard, not a limit met in practice.
+/// More than this many features of one row and group are cut: texts are bounded, so this is a guard, not a limit met in practice.
 pub const MAX_FEATURES: usize = 8_192;
 
 /// Ends one text and starts the next in [`Scratch`]: pairs do not reach across it.
@@ -43,7 +46,7 @@ pub struct FeatureSpec {
 
 impl Default for FeatureSpec {
     fn default() -> Self {
-        FeatureSpec { bits: 16, gram_min: 3, gram_max: 5, words: true, pairs: true, amount: false, seed: 0x6865_6164 }
+        FeatureSpec { bits: 18, gram_min: 2, gram_max: 5, words: true, pairs: true, amount: false, seed: 0x6865_6164 }
     }
 }
 
@@ -81,12 +84,58 @@ impl Feature {
     }
 }
 
+/// What a feature was made of. The groups are normed apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// A character n-gram.
+    Grams,
+    /// A word, a pair of words, or the amount.
+    Words,
+}
+
+/// The features of one row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Features {
+    grams: Vec<Feature>,
+    words: Vec<Feature>,
+}
+
+impl Features {
+    /// The features of one group, in the order of the text.
+    pub fn group(&self, group: Group) -> &[Feature] {
+        match group {
+            Group::Grams => &self.grams,
+            Group::Words => &self.words,
+        }
+    }
+
+    /// All features, n-grams first.
+    pub fn all(&self) -> impl Iterator<Item = Feature> + '_ {
+        self.grams.iter().chain(&self.words).copied()
+    }
+
+    fn clear(&mut self) {
+        self.grams.clear();
+        self.words.clear();
+    }
+
+    pub(super) fn push(&mut self, group: Group, feature: Feature) {
+        let list = match group {
+            Group::Grams => &mut self.grams,
+            Group::Words => &mut self.words,
+        };
+        if list.len() < MAX_FEATURES {
+            list.push(feature);
+        }
+    }
+}
+
 /// Buffers of one worker, reused from row to row.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Normal texts of the row, each followed by [`FIELD_END`].
     text: Vec<u8>,
-    features: Vec<Feature>,
+    features: Features,
 }
 
 /// Kinds of features, mixed into the hash. N-grams carry their length (1 to 7) in the same place.
@@ -121,30 +170,30 @@ impl Scratch {
     }
 
     /// Hashes the features of the texts set before, and of `amount`.
-    pub fn extract(&mut self, spec: &FeatureSpec, amount: Option<f64>) -> &[Feature] {
+    pub fn extract(&mut self, spec: &FeatureSpec, amount: Option<f64>) -> &Features {
         self.features.clear();
         let features = &mut self.features;
-        let mut push = |feature: Feature, _place: (usize, usize)| {
-            if features.len() < MAX_FEATURES {
-                features.push(feature);
-            }
-        };
-        visit(spec, &self.text, amount, &mut push);
+        visit(spec, &self.text, amount, &mut |group, feature, _place| features.push(group, feature));
         &self.features
     }
 
     /// Hands each feature to `each` with the range of bytes of [`Scratch::normal_text`] that it was made of.
-    pub fn explain(&self, spec: &FeatureSpec, amount: Option<f64>, each: &mut impl FnMut(Feature, (usize, usize))) {
+    pub fn explain(
+        &self,
+        spec: &FeatureSpec,
+        amount: Option<f64>,
+        each: &mut impl FnMut(Group, Feature, (usize, usize)),
+    ) {
         visit(spec, &self.text, amount, each);
     }
 
     /// The features extracted last.
-    pub fn features(&self) -> &[Feature] {
+    pub fn features(&self) -> &Features {
         &self.features
     }
 }
 
-fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl FnMut(Feature, (usize, usize))) {
+fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl FnMut(Group, Feature, (usize, usize))) {
     let mut start = 0;
     let mut previous: Option<(u64, usize)> = None;
     for (at, &byte) in text.iter().enumerate() {
@@ -156,10 +205,10 @@ fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl F
         if spec.words || spec.pairs {
             let hash = fnv1a(word);
             if spec.words {
-                each(feature(spec, hash ^ KIND_WORD), (start, at));
+                each(Group::Words, feature(spec, hash ^ KIND_WORD), (start, at));
             }
             if let (true, Some((before, from))) = (spec.pairs, previous) {
-                each(feature(spec, before.rotate_left(23).wrapping_add(hash) ^ KIND_PAIR), (from, at));
+                each(Group::Words, feature(spec, before.rotate_left(23).wrapping_add(hash) ^ KIND_PAIR), (from, at));
             }
             previous = Some((hash, start));
         }
@@ -169,12 +218,12 @@ fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl F
         start = at + 1;
     }
     if spec.amount {
-        each(feature(spec, amount_bucket(amount) ^ KIND_AMOUNT), (0, 0));
+        each(Group::Words, feature(spec, amount_bucket(amount) ^ KIND_AMOUNT), (0, 0));
     }
 }
 
 /// The n-grams of one word with a space before and after it.
-fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Feature, (usize, usize))) {
+fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Group, Feature, (usize, usize))) {
     let mut window = u64::from(b' ');
     let padded = word.iter().chain(std::iter::once(&b' '));
     for (i, &byte) in padded.enumerate() {
@@ -184,7 +233,7 @@ fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Fe
         for n in usize::from(spec.gram_min)..=longest {
             let gram = window & ((1 << (8 * n)) - 1) | (n as u64) << 56;
             let end = (start + i + 1).min(start + word.len());
-            each(feature(spec, gram), ((start + i + 2).saturating_sub(n + 1).max(start), end));
+            each(Group::Grams, feature(spec, gram), ((start + i + 2).saturating_sub(n + 1).max(start), end));
         }
     }
 }

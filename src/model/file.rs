@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! 8 bytes   magic "HWMODEL\n"
-//! u32       format version (1), little-endian as everything
+//! u32       format version (2), little-endian as everything
 //! u32       length of the header, then the header: JSON, see `Parts`
-//! …         known texts (u64 hash, u16 class, u16 confidence each), merchants (u64 each), weights (i16)
+//! …         known texts (u64 hash, u16 class, u16 confidence each), merchants (u64 each), rarities of all slots (u8),
+//!           left-out bits of each block of weights (u8), weights (i8)
 //! 32 bytes  SHA-256 of all before
 //! ```
 //! Invariants: nothing is believed before the checksum fits; every length is bounded and the file's length must be exactly
@@ -17,10 +18,10 @@ use sha2::{Digest, Sha256};
 
 use super::memory::{Known, Memory};
 use super::trained::{Info, Model};
-use super::weights::Weights;
+use super::weights::{Stored, Weights};
 
 const MAGIC: &[u8; 8] = b"HWMODEL\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MAX_HEADER_BYTES: usize = 1 << 20;
 /// Largest file that is read.
 pub const MAX_MODEL_BYTES: u64 = 256 << 20;
@@ -35,25 +36,28 @@ struct Parts {
     scale: f32,
     known_texts: usize,
     merchants: usize,
+    slots: usize,
+    blocks: usize,
     weight_bytes: usize,
 }
 
 impl Model {
     /// The bytes of `model.bin`. The same model gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let mut weights = Vec::new();
-        self.weights.write_to(&mut weights);
+        let (rarities, shifts, cells) = self.weights.to_parts();
         let (texts, keys) = (self.memory.texts(), self.memory.keys());
         let parts = Parts {
             info: self.info.clone(),
             scale: self.weights.scale(),
             known_texts: texts.len(),
             merchants: keys.len(),
-            weight_bytes: weights.len(),
+            slots: rarities.len(),
+            blocks: shifts.len(),
+            weight_bytes: cells.len(),
         };
         let header = serde_json::to_vec(&parts).map_err(|e| format!("the header cannot be written: {e}"))?;
         let header_len = u32::try_from(header.len()).ok().filter(|n| *n as usize <= MAX_HEADER_BYTES);
-        let mut out = Vec::with_capacity(weights.len() + header.len() + 64);
+        let mut out = Vec::with_capacity(cells.len() + rarities.len() + header.len() + (1 << 20));
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&header_len.ok_or("the header is larger than 1 MB")?.to_le_bytes());
@@ -64,7 +68,9 @@ impl Model {
             out.extend_from_slice(&known.confidence.to_le_bytes());
         }
         out.extend(keys.iter().flat_map(|key| key.to_le_bytes()));
-        out.extend_from_slice(&weights);
+        for part in [&rarities, &shifts, &cells] {
+            out.extend_from_slice(part);
+        }
         let checksum = Sha256::digest(&out);
         out.extend_from_slice(&checksum);
         Ok(out)
@@ -92,7 +98,9 @@ impl Model {
         parts.info.check()?;
         let texts = rest.items::<KNOWN_BYTES>(parts.known_texts).ok_or_else(truncated)?;
         let keys = rest.items::<KEY_BYTES>(parts.merchants).ok_or_else(truncated)?;
-        let weights = rest.take(parts.weight_bytes).ok_or_else(truncated)?;
+        let rarities = rest.take(parts.slots).ok_or_else(truncated)?;
+        let shifts = rest.take(parts.blocks).ok_or_else(truncated)?;
+        let cells = rest.take(parts.weight_bytes).ok_or_else(truncated)?;
         if rest.0.len() != CHECKSUM_BYTES {
             return Err("longer than its header says".to_string());
         }
@@ -105,7 +113,8 @@ impl Model {
         if known.iter().any(|k| k.hash == 0) || keys.contains(&0) {
             return Err("an impossible hash".to_string());
         }
-        let weights = Weights::from_bytes(weights, &parts.info.features, classes, parts.scale)?;
+        let stored = Stored { rarities, shifts, cells };
+        let weights = Weights::from_parts(&stored, &parts.info.features, classes, parts.scale)?;
         Ok(Model { info: parts.info, weights, memory: Memory::new(&known, &keys) })
     }
 

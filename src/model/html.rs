@@ -1,10 +1,12 @@
-//! An evaluation as one self-contained HTML page: figures, reliability diagram, coverage and accuracy, confusions.
+//! An evaluation as one self-contained HTML page: figures, seen and unseen merchants, reliability diagram, coverage and
+//! accuracy, F1 of the categories as bars, confusion matrix, tables.
 //!
-//! Plots are inline SVG; no script, no font, nothing is loaded from anywhere.
+//! Plots are inline SVG with a title on every mark; no script, no font, nothing is loaded from anywhere.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::evaluate::Evaluation;
+use super::evaluate::{ClassScore, Evaluation};
 
 /// Side of a plot, pixels.
 const SIDE: f64 = 320.0;
@@ -46,16 +48,21 @@ fn write_page(out: &mut String, title: &str, e: &Evaluation) -> std::fmt::Result
     for (name, value) in figures {
         write!(out, "<tr><td>{name}<td>{value:.4}")?;
     }
-    for (name, part) in [
-        ("known texts", e.known_texts),
-        ("known merchants, new texts", e.known_merchants),
-        ("unknown merchants", e.unknown),
-    ] {
-        write!(out, "<tr><td>accuracy on {name} ({} rows)<td>{:.4}", part.rows, part.accuracy)?;
+    out.write_str("</table><h2>Seen and unseen</h2><table>")?;
+    out.write_str("<tr><th>what training knew<th>rows<th>share<th>accuracy<th>mean confidence<th>ECE")?;
+    for (name, part) in
+        [("the text itself", e.known_texts), ("the merchant, not the text", e.known_merchants), ("nothing", e.unknown)]
+    {
+        let share = part.rows as f64 / e.rows.max(1) as f64;
+        write!(out, "<tr><td>{name}<td>{}<td>{share:.3}", part.rows)?;
+        write!(out, "<td>{:.4}<td>{:.4}<td>{:.4}", part.accuracy, part.mean_confidence, part.ece15)?;
     }
-    out.write_str("</table><div class=plots>")?;
+    out.write_str("</table><h2>Confidence</h2><div class=plots>")?;
     reliability(out, e)?;
     curve(out, e)?;
+    out.write_str("</div><h2>Categories</h2><div class=plots>")?;
+    bars(out, e)?;
+    matrix(out, e)?;
     out.write_str("</div>")?;
     tables(out, e)
 }
@@ -122,8 +129,94 @@ fn curve(out: &mut String, e: &Evaluation) -> std::fmt::Result {
     out.write_str("</svg><figcaption>Coverage and accuracy at thresholds 0 to 0.99.</figcaption></figure>")
 }
 
+/// Height of one category in bars and matrix, pixels.
+const LINE: f64 = 15.0;
+
+/// Room for a category's name, pixels.
+const NAMES: f64 = 190.0;
+
+fn occurring(e: &Evaluation) -> Vec<&ClassScore> {
+    e.classes.iter().filter(|c| c.rows > 0 || c.predicted > 0).collect()
+}
+
+/// F1 of each category; the darker, the more rows.
+fn bars(out: &mut String, e: &Evaluation) -> std::fmt::Result {
+    let classes = occurring(e);
+    let (width, height) = (NAMES + SIDE + 40.0, classes.len() as f64 * LINE + 20.0);
+    let most = classes.iter().map(|c| c.rows).max().unwrap_or(1).max(1) as f64;
+    write!(out, "<figure><svg width={width} height={height} role=img><title>F1 by category</title>")?;
+    for (i, c) in classes.iter().enumerate() {
+        let y = i as f64 * LINE;
+        let opacity = 0.25 + 0.75 * (c.rows as f64 / most).sqrt();
+        write!(out, "<text x={} y={} text-anchor=end>{}</text>", NAMES - 6.0, y + 11.0, escape(&c.name))?;
+        write!(
+            out,
+            "<rect x={NAMES} y={:.1} width={:.1} height={} fill='#0969da' fill-opacity={opacity:.2}><title>{}: {} rows, \
+             precision {:.3}, recall {:.3}</title></rect><text x={:.1} y={:.1}>{:.2}</text>",
+            y + 1.0,
+            c.f1 * SIDE,
+            LINE - 3.0,
+            escape(&c.name),
+            c.rows,
+            c.precision,
+            c.recall,
+            NAMES + c.f1 * SIDE + 4.0,
+            y + 11.0,
+            c.f1
+        )?;
+    }
+    out.write_str("</svg><figcaption>F1 by category; darker bars hold more rows.</figcaption></figure>")
+}
+
+/// Rows are labels, columns answers; shares of the label's rows.
+fn matrix(out: &mut String, e: &Evaluation) -> std::fmt::Result {
+    let classes = occurring(e);
+    let place: BTreeMap<&str, usize> = classes.iter().enumerate().map(|(i, c)| (c.name.as_str(), i)).collect();
+    let side = classes.len() as f64 * LINE;
+    write!(
+        out,
+        "<figure><svg width={w} height={w} viewBox='-{NAMES} -{NAMES} {w} {w}' role=img>",
+        w = NAMES + side + 4.0
+    )?;
+    write!(out, "<title>confusion matrix</title><rect width={side} height={side} fill=none stroke='#8c959f'/>")?;
+    let mut cell = |label: usize, answer: usize, rows: u64, of: &ClassScore, name: &str| {
+        let share = rows as f64 / of.rows.max(1) as f64;
+        let colour = if label == answer { "#0969da" } else { "#cf222e" };
+        write!(
+            out,
+            "<rect x={} y={} width={LINE} height={LINE} fill='{colour}' fill-opacity={:.2}><title>{} → {}: {rows} rows, \
+             {share:.3}</title></rect>",
+            answer as f64 * LINE,
+            label as f64 * LINE,
+            share.sqrt(),
+            escape(&of.name),
+            escape(name)
+        )
+    };
+    for (i, class) in classes.iter().enumerate() {
+        cell(i, i, (class.recall * class.rows as f64).round() as u64, class, &class.name)?;
+    }
+    for (label, answer, rows) in &e.confusions {
+        let (from, to) = (place.get(label.as_str()), place.get(answer.as_str()));
+        if let (Some(&from), Some(&to)) = (from, to)
+            && let Some(class) = classes.get(from)
+        {
+            cell(from, to, *rows, class, answer)?;
+        }
+    }
+    for (i, class) in classes.iter().enumerate() {
+        let (at, name) = (i as f64 * LINE + 11.0, escape(&class.name));
+        write!(out, "<text x=-6 y={at} text-anchor=end>{name}</text>")?;
+        write!(out, "<text transform='translate({at} -6) rotate(-90)'>{name}</text>")?;
+    }
+    out.write_str(
+        "</svg><figcaption>Confusions: a line is a label, a column an answer; blue is right, red is wrong, full colour is all \
+         rows of the label.</figcaption></figure>",
+    )
+}
+
 fn tables(out: &mut String, e: &Evaluation) -> std::fmt::Result {
-    out.write_str("<h2>Categories</h2><table><tr><th>category<th>rows<th>precision<th>recall<th>F1")?;
+    out.write_str("<h2>Figures by category</h2><table><tr><th>category<th>rows<th>precision<th>recall<th>F1")?;
     for c in &e.classes {
         write!(
             out,

@@ -1,6 +1,6 @@
 //! Categorization models: features, training, calibration, evaluation, and the files they live in.
 //!
-//! A model is linear: hashed n-grams of the normal text, one weight per slot and class. It is trained by `linfa-ftrl` and
+//! A model is linear: hashed n-grams and words of the normal text, one weight per slot and class. It is trained by `linfa-ftrl` and
 //! used by our own sparse scorer. Rules stand before it, human corrections before both.
 //!
 //! Invariants: nothing in here knows pipelines or stores; using a model allocates nothing per row and gives the same
@@ -18,17 +18,21 @@ mod evaluate;
 mod explain;
 mod features;
 mod file;
+mod fit;
 pub mod folder;
 mod ftrl;
 pub mod html;
+mod lexicon;
 mod memo;
 mod memory;
 mod normalize;
+mod remember;
 mod rules;
 mod splits;
 mod taxonomy;
 mod train;
 mod trained;
+mod vocabulary;
 mod weights;
 
 pub use build::{Built, Judged, MCC, build};
@@ -38,7 +42,7 @@ pub use compare::{Comparison, Difference, Pairs, compare};
 pub use config::{CardTexts, TrainConfig};
 pub use dataset::{Columns, Dataset, Sample};
 pub use evaluate::{Answered, Bin, ClassScore, Covered, Evaluation, Part, answer_all, evaluate};
-pub use features::{FEATURE_VERSION, Feature, FeatureSpec, Scratch};
+pub use features::{FEATURE_VERSION, Feature, FeatureSpec, Features, Group, Scratch};
 pub use ftrl::FtrlSettings;
 pub use normalize::{MAX_INPUT_BYTES, NORMALIZER_VERSION, normalize};
 pub use rules::Rules;
@@ -48,5 +52,9 @@ pub use train::{Settings, train};
 pub use trained::{Answer, Buffers, Familiarity, Info, Model};
 pub use weights::{Candidate, Scores, Weights};
 
+#[cfg(test)]
+mod robustness;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 //! The sparse scorer: integer weights, integer sums, one pass, no allocation.
 //!
-//! Trained weights are rounded to 16 bits with one scale for all. A row's scores are sums of integers, so that they are
-//! the same on every platform and in any order of the features; 32 classes are one 64-byte cache line per slot.
+//! Trained weights times their feature's rarity are rounded to 16 bits with one scale for all, and of those to the 8
+//! leading bits that the largest weight of the slot needs: a file holds a byte a weight. A row's sums are sums of
+//! integers, so that they are the same on every platform and in any order of the features; 32 classes are one 64-byte
+//! cache line per slot.
 
-use super::features::{Feature, FeatureSpec};
+use super::features::{Feature, FeatureSpec, Features, Group};
+use super::vocabulary::Vocabulary;
 
 /// Classes scored together: one block per slot and 32 classes.
 pub const LANES: usize = 32;
@@ -11,10 +14,17 @@ pub const LANES: usize = 32;
 /// Most classes that a model may have.
 pub const MAX_CLASSES: usize = 256;
 
-/// Weights of all slots and classes.
+/// The largest weight that leaves 8 significant bits in 16: 127 · 2^8.
+const LARGEST: f32 = 32_512.0;
+
+/// Most bits that a file leaves out at the end of a weight.
+const MAX_SHIFT: u8 = 8;
+
+/// Weights of all slots that training saw, and classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    /// `blocks` blocks per slot.
+    vocabulary: Vocabulary,
+    /// `blocks` blocks per row of the vocabulary.
     cells: Vec<[i16; LANES]>,
     blocks: usize,
     classes: usize,
@@ -23,45 +33,59 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Rounds `weights` (per slot one of each class) to 16 bits.
-    pub fn quantize(weights: &[f32], classes: usize) -> Self {
-        let largest = weights.iter().fold(0f32, |m, w| m.max(w.abs()));
-        let scale = if largest > 0.0 { largest / f32::from(i16::MAX) } else { 1.0 };
+    /// Rounds `weights` (per row of the vocabulary one of each class).
+    pub fn quantize(vocabulary: Vocabulary, weights: &[f32], classes: usize) -> Self {
+        let rows = weights.chunks_exact(classes.max(1));
+        let rarities: Vec<f32> = vocabulary.rarities().filter(|r| *r > 0).map(f32::from).collect();
+        let folded = || rows.clone().zip(rarities.iter().copied());
+        let largest =
+            folded().flat_map(|(row, rarity)| row.iter().map(move |w| (w * rarity).abs())).fold(0f32, f32::max);
+        let scale = if largest > 0.0 { largest / LARGEST } else { 1.0 };
         let blocks = classes.div_ceil(LANES).max(1);
-        let mut cells = Vec::with_capacity(weights.len() / classes.max(1) * blocks);
-        for slot in weights.chunks_exact(classes.max(1)) {
-            let mut rounded = slot.iter().map(|w| (w / scale).round() as i16);
+        let mut cells = Vec::with_capacity(vocabulary.rows() * blocks);
+        for (row, rarity) in folded() {
+            let mut fine = row.iter().map(|w| w * rarity / scale);
             for _ in 0..blocks {
-                cells.push(std::array::from_fn(|_| rounded.next().unwrap_or(0)));
+                let block: [f32; LANES] = std::array::from_fn(|_| fine.next().unwrap_or(0.0));
+                let shift = shift_of(block.iter().fold(0f32, |m, w| m.max(w.abs())));
+                let step = f32::from(1u16 << shift);
+                cells.push(block.map(|w| ((w / step).round() as i16) << shift));
             }
         }
-        Weights { cells, blocks, classes, scale }
+        Weights { vocabulary, cells, blocks, classes, scale }
     }
 
-    /// Weights from the bytes of a model file.
-    pub fn from_bytes(bytes: &[u8], spec: &FeatureSpec, classes: usize, scale: f32) -> Result<Self, String> {
-        let blocks = classes.div_ceil(LANES);
+    /// Weights from the parts of a model file.
+    pub fn from_parts(parts: &Stored<'_>, spec: &FeatureSpec, classes: usize, scale: f32) -> Result<Self, String> {
         if classes == 0 || classes > MAX_CLASSES || !scale.is_finite() || scale <= 0.0 {
             return Err("impossible number of classes or scale".to_string());
         }
-        let (blocks_of_bytes, rest) = bytes.as_chunks::<{ 2 * LANES }>();
-        if blocks_of_bytes.len() != spec.slots() * blocks || !rest.is_empty() {
-            return Err(format!(
-                "expected {} bytes of weights, found {}",
-                spec.slots() * blocks * 2 * LANES,
-                bytes.len()
-            ));
+        if parts.rarities.len() != spec.slots() {
+            return Err(format!("expected {} slots, found {}", spec.slots(), parts.rarities.len()));
         }
-        let cell = |block: &[u8; 2 * LANES]| {
-            let mut pairs = block.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair));
-            std::array::from_fn(|_| pairs.next().unwrap_or(0))
-        };
-        Ok(Weights { cells: blocks_of_bytes.iter().map(cell).collect(), blocks, classes, scale })
+        let vocabulary = Vocabulary::new(parts.rarities.iter().copied());
+        let blocks = classes.div_ceil(LANES);
+        let expected = vocabulary.rows() * blocks;
+        let (bytes, rest) = parts.cells.as_chunks::<LANES>();
+        if bytes.len() != expected || parts.shifts.len() != expected || !rest.is_empty() {
+            return Err(format!("expected weights of {expected} blocks, found {}", bytes.len()));
+        }
+        if parts.shifts.iter().any(|shift| *shift > MAX_SHIFT) {
+            return Err("a weight has more than 16 bits".to_string());
+        }
+        let cell = |(block, shift): (&[u8; LANES], &u8)| block.map(|b| i16::from(b.cast_signed()) << shift);
+        let cells = bytes.iter().zip(parts.shifts).map(cell).collect();
+        Ok(Weights { vocabulary, cells, blocks, classes, scale })
     }
 
-    /// The bytes of a model file: little-endian, slot by slot.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.extend(self.cells.iter().flatten().flat_map(|w| w.to_le_bytes()));
+    /// The parts of a model file: rarities of all slots; bits left out of each block; the other bits, a byte each.
+    pub fn to_parts(&self) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let shift =
+            |cell: &[i16; LANES]| shift_of(f32::from(cell.iter().map(|w| w.saturating_abs()).max().unwrap_or(0)));
+        let shifts: Vec<u8> = self.cells.iter().map(shift).collect();
+        let narrow = |(cell, shift): (&[i16; LANES], &u8)| cell.map(|w| (w >> shift) as u8);
+        let cells = self.cells.iter().zip(&shifts).flat_map(narrow).collect();
+        (self.vocabulary.rarities().collect(), shifts, cells)
     }
 
     /// Number of classes.
@@ -74,34 +98,75 @@ impl Weights {
         self.scale
     }
 
-    /// Fills `scores` with one margin per class: the sum of the features' weights over the root of their number.
-    pub fn score(&self, features: &[Feature], scores: &mut Scores) {
+    /// Which slots have weights.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Fills `scores` with one margin per class: for each group of features the sum of their weights over the root of
+    /// the sum of their squared rarities.
+    pub fn score(&self, features: &Features, scores: &mut Scores) {
         scores.len = self.classes;
-        let norm = self.scale / (features.len().max(1) as f32).sqrt();
         for (block, out) in scores.values.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(self.blocks) {
-            let mut sums = [0i32; LANES];
-            for feature in features {
-                if let Some(cell) = self.cells.get(feature.slot() * self.blocks + block) {
-                    // 0 or -1: (w ^ sign) - sign negates without a branch.
-                    let sign = -i32::from(feature.is_negative());
-                    for (sum, &weight) in sums.iter_mut().zip(cell) {
-                        *sum += (i32::from(weight) ^ sign) - sign;
-                    }
-                }
-            }
-            for (value, sum) in out.iter_mut().zip(sums) {
-                *value = sum as f32 * norm;
+            *out = [0.0; LANES];
+            for group in [Group::Grams, Group::Words] {
+                self.add(features.group(group), block, out);
             }
         }
     }
 
-    /// The signed weight of one feature for one class, before the norm.
-    pub fn weight(&self, feature: Feature, class: usize) -> f32 {
-        let cell = self.cells.get(feature.slot() * self.blocks + class / LANES);
-        let weight = cell.and_then(|c| c.get(class % LANES)).copied().unwrap_or(0);
-        let weight = f32::from(weight) * self.scale;
+    fn add(&self, features: &[Feature], block: usize, out: &mut [f32; LANES]) {
+        let mut sums = [0i32; LANES];
+        let mut squares = 0u32;
+        for feature in features {
+            let Some((row, rarity)) = self.vocabulary.find(feature.slot()) else { continue };
+            let Some(cell) = self.cells.get(row * self.blocks + block) else { continue };
+            squares += rarity * rarity;
+            // 0 or -1: (w ^ sign) - sign negates without a branch.
+            let sign = -i32::from(feature.is_negative());
+            for (sum, &weight) in sums.iter_mut().zip(cell) {
+                *sum += (i32::from(weight) ^ sign) - sign;
+            }
+        }
+        let norm = self.norm(squares);
+        for (value, sum) in out.iter_mut().zip(sums) {
+            *value += sum as f32 * norm;
+        }
+    }
+
+    /// What a group's sums are multiplied by, given the sum of its features' squared rarities.
+    fn norm(&self, squares: u32) -> f32 {
+        self.scale / (squares.max(1) as f32).sqrt()
+    }
+
+    /// What one integer of a group's sum is worth in margins.
+    pub fn group_norm(&self, features: &[Feature]) -> f32 {
+        let found = features.iter().filter_map(|f| self.vocabulary.find(f.slot()));
+        self.norm(found.map(|(_, rarity)| rarity * rarity).sum())
+    }
+
+    /// The signed integer weight of one feature for one class.
+    pub fn weight(&self, feature: Feature, class: usize) -> i32 {
+        let row = self.vocabulary.find(feature.slot()).map(|(row, _)| row);
+        let cell = row.and_then(|row| self.cells.get(row * self.blocks + class / LANES));
+        let weight = i32::from(cell.and_then(|c| c.get(class % LANES)).copied().unwrap_or(0));
         if feature.is_negative() { -weight } else { weight }
     }
+}
+
+/// The parts of [`Weights`] as a model file holds them.
+pub struct Stored<'b> {
+    /// Of all slots; 0 for those never seen.
+    pub rarities: &'b [u8],
+    /// Bits left out at the end of each block's weights.
+    pub shifts: &'b [u8],
+    /// The other bits, signed.
+    pub cells: &'b [u8],
+}
+
+/// The least number of bits to leave out so that `largest` fits 8 bits with its sign.
+fn shift_of(largest: f32) -> u8 {
+    (0..MAX_SHIFT).find(|shift| (largest / f32::from(1u16 << shift)).round() <= 127.0).unwrap_or(MAX_SHIFT)
 }
 
 /// One number per class, in place.
@@ -190,36 +255,61 @@ mod tests {
         (0..len as u64).map(|i| ((i * 2_654_435_761) % 2_001) as f32 / 500.0 - 2.0).collect()
     }
 
+    fn quantized(classes: usize) -> (Weights, Vec<f32>) {
+        let vocabulary = Vocabulary::new((0..spec().slots()).map(|slot| (slot % 41) as u8));
+        let plain = noise(vocabulary.rows() * classes);
+        (Weights::quantize(vocabulary, &plain, classes), plain)
+    }
+
     #[test]
     fn scores_equal_the_plain_sum_for_any_number_of_classes() {
         for classes in [1, 2, 31, 32, 33, 64, 200] {
-            let plain = noise(spec().slots() * classes);
-            let weights = Weights::quantize(&plain, classes);
+            let (weights, plain) = quantized(classes);
             let mut scratch = Scratch::default();
             scratch.set_texts(["JOE'S PIZZA 12", "dinner"]);
             let features = scratch.extract(&spec(), None);
             let mut scores = Scores::default();
             weights.score(features, &mut scores);
             for class in 0..classes {
-                let sum: f32 = features
-                    .iter()
-                    .map(|f| plain[f.slot() * classes + class] * if f.is_negative() { -1.0 } else { 1.0 })
-                    .sum();
-                let expected = sum / (features.len() as f32).sqrt();
-                assert!((scores.values()[class] - expected).abs() < 1e-3, "{classes} classes, class {class}");
+                let margin = |group: Group| {
+                    let (mut sum, mut squares) = (0.0, 0.0);
+                    for f in features.group(group) {
+                        let Some((row, rarity)) = weights.vocabulary().find(f.slot()) else { continue };
+                        let sign = if f.is_negative() { -1.0 } else { 1.0 };
+                        sum += plain[row * classes + class] * sign * rarity as f32;
+                        squares += (rarity * rarity) as f32;
+                    }
+                    sum / squares.sqrt()
+                };
+                let expected = margin(Group::Grams) + margin(Group::Words);
+                assert!((scores.values()[class] - expected).abs() < 0.05, "{classes} classes, class {class}");
+                let signed =
+                    |group: Group| -> i32 { features.group(group).iter().map(|f| weights.weight(*f, class)).sum() };
+                let again =
+                    [Group::Grams, Group::Words].map(|g| signed(g) as f32 * weights.group_norm(features.group(g)));
+                assert!((scores.values()[class] - again.iter().sum::<f32>()).abs() < 1e-4);
             }
         }
     }
 
     #[test]
-    fn bytes_round_trip_and_wrong_lengths_are_refused() {
-        let weights = Weights::quantize(&noise(spec().slots() * 40), 40);
-        let mut bytes = Vec::new();
-        weights.write_to(&mut bytes);
-        assert_eq!(Weights::from_bytes(&bytes, &spec(), 40, weights.scale()).unwrap(), weights);
-        assert!(Weights::from_bytes(&bytes, &spec(), 30, weights.scale()).is_err());
-        assert!(Weights::from_bytes(&bytes[1..], &spec(), 40, weights.scale()).is_err());
-        assert!(Weights::from_bytes(&bytes, &spec(), 40, f32::NAN).is_err());
+    fn parts_round_trip_and_wrong_lengths_are_refused() {
+        let (weights, _) = quantized(40);
+        let (mut rarities, mut shifts, cells) = weights.to_parts();
+        let read = |rarities: &[u8], shifts: &[u8], cells: &[u8], classes, scale| {
+            Weights::from_parts(&Stored { rarities, shifts, cells }, &spec(), classes, scale)
+        };
+        assert_eq!(read(&rarities, &shifts, &cells, 40, weights.scale()).unwrap(), weights);
+        assert!(read(&rarities, &shifts, &cells, 30, weights.scale()).is_err());
+        assert!(read(&rarities, &shifts, &cells[1..], 40, weights.scale()).is_err());
+        assert!(read(&rarities, &shifts[1..], &cells, 40, weights.scale()).is_err());
+        assert!(read(&rarities[1..], &shifts, &cells, 40, weights.scale()).is_err());
+        assert!(read(&rarities, &shifts, &cells, 40, f32::NAN).is_err());
+        rarities[0] = 1;
+        assert!(read(&rarities, &shifts, &cells, 40, weights.scale()).is_err(), "a row without weights");
+        rarities[0] = 0;
+        shifts[0] = 9;
+        assert!(read(&rarities, &shifts, &cells, 40, weights.scale()).is_err());
     }
 
     #[test]

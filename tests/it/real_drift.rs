@@ -24,6 +24,7 @@ fn the_first_alarm_is_in_april_2020() {
         amount: None,
         period: Some("file_month".into()),
         drop_labels: vec!["uncategorized".into()],
+        hints: Vec::new(),
     };
     let files = ["pcard_2011_2015.tsv.gz", "pcard_2016_2020.tsv.gz"].map(|name| folder.join(name));
     let data = Dataset::read(&files, &columns).unwrap();

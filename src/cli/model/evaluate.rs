@@ -74,7 +74,11 @@ fn describe(out: &mut String, id: &str, e: &Evaluation) -> std::fmt::Result {
     writeln!(out, "ECE (15 bins) {:.4}  mean confidence {:.4}", e.ece15, e.mean_confidence)?;
     for (name, part) in [("known texts", e.known_texts), ("known merchants", e.known_merchants), ("unknown", e.unknown)]
     {
-        writeln!(out, "{name:16} {:>7} rows  accuracy {:.4}", part.rows, part.accuracy)?;
+        writeln!(
+            out,
+            "{name:16} {:>7} rows  accuracy {:.4}  mean confidence {:.4}  ECE {:.4}",
+            part.rows, part.accuracy, part.mean_confidence, part.ece15
+        )?;
     }
     let t = e.threshold;
     writeln!(out, "at threshold {:.2}: {:.1} % answered, {:.4} right", t.threshold, t.coverage * 100.0, t.accuracy)?;
