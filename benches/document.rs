@@ -194,6 +194,7 @@ fn bank() -> Vec<Record> {
         },
         version: id as u64 + 1,
         changed_at: None,
+        snapshot: Default::default(),
         origin: 0,
     };
     let text = |text: String| Value::text(text);

@@ -149,6 +149,7 @@ impl Generator {
             },
             version: self.version,
             changed_at: Some(Timestamp::from_millis(1_795_405_830_648 + self.version as i64)),
+            snapshot: Default::default(),
             origin: 0,
         }
     }

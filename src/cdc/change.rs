@@ -9,7 +9,7 @@ use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
 use super::{Fault, mongodb, signal};
-use crate::record::{Message, Op, Patch, Position, Record, Row, SourcePosition, Timestamp};
+use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp};
 
 /// What every reader works with: one message, and what the lane knows about its topic.
 pub struct Context<'c> {
@@ -114,6 +114,7 @@ impl Context<'_> {
         record.before = before;
         record.position.source = source.position(table.incarnation);
         record.changed_at = source.changed_at();
+        record.snapshot = source.mark();
         match self.config.outbox.as_ref().filter(|outbox| *outbox.table == *record.table) {
             Some(outbox) => outbox.event(record),
             None => Ok(Event::Change(record)),
@@ -195,6 +196,7 @@ fn record(table: &Table, op: Op, key: Row, message: &Message, origin: u32) -> Re
         },
         version: message.epoch.version(message.offset),
         changed_at: None,
+        snapshot: SnapshotMark::None,
         origin,
     }
 }

@@ -9,7 +9,7 @@ use rustc_hash::FxHasher;
 
 use super::Fault;
 use super::json::{Cursor, Next, Text};
-use crate::record::{SourcePosition, Timestamp};
+use crate::record::{SnapshotMark, SourcePosition, Timestamp};
 
 /// What a `source` block says, as slices of the message.
 #[derive(Debug, Default, Clone, Copy)]
@@ -191,6 +191,16 @@ impl<'a> Source<'a> {
     /// Whether the event is a snapshot's row. (`false` and the absence of a mark say no.)
     pub fn is_snapshot(&self) -> bool {
         !matches!(self.snapshot, "" | "false")
+    }
+
+    /// Where the row stands in a snapshot that reads whole tables.
+    pub fn mark(&self) -> SnapshotMark {
+        match self.snapshot {
+            "" | "false" | "incremental" => SnapshotMark::None,
+            "first" | "first_in_data_collection" => SnapshotMark::First,
+            "last" | "last_in_data_collection" => SnapshotMark::Last,
+            _ => SnapshotMark::Within,
+        }
     }
 
     /// When the source committed, as finely as it says. Zero means that it did not say.

@@ -22,7 +22,7 @@ pub use epoch::Epoch;
 pub use json::write_json_text;
 pub use message::Message;
 pub use patch::Patch;
-pub use position::{DERIVED, Order, Position, SourcePosition, supersedes};
+pub use position::{DERIVED, Order, Position, SourcePosition, lies_before, supersedes};
 pub use row::{Row, Values};
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
 pub use time::{Date, Time, Timestamp};
@@ -52,6 +52,20 @@ impl Op {
     }
 }
 
+/// Where a row stands in a snapshot of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SnapshotMark {
+    /// In none that is read as a whole: it was streamed, or is of an incremental snapshot.
+    #[default]
+    None,
+    /// Somewhere.
+    Within,
+    /// It is the table's first row.
+    First,
+    /// It is the table's last row.
+    Last,
+}
+
 /// One change of one row, or one document to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -75,6 +89,8 @@ pub struct Record {
     pub version: u64,
     /// When the source committed the change, if it said so.
     pub changed_at: Option<Timestamp>,
+    /// Where the row stands in a snapshot.
+    pub snapshot: SnapshotMark,
     /// Index into [`Batch::messages`] of the message that caused this record.
     pub origin: u32,
 }

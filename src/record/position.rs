@@ -151,12 +151,18 @@ pub fn supersedes(old: &Position, new: &Position) -> Order {
     }
     match compare_sources(&new.source, &old.source) {
         Some(Ordering::Less) => Order::Stale,
-        // Equal source positions apply: several changes of one row may share one (a re-delivered one changes nothing).
-        Some(_) => Order::Newer,
+        // The connector repeated itself, and the key has moved meanwhile. Two changes of one row never share a place.
+        Some(Ordering::Equal) => Order::Same,
+        Some(Ordering::Greater) => Order::Newer,
         // A key that moved to a partition made later never goes back.
         None if same_topic && new.epoch.growth < old.epoch.growth => Order::Stale,
         None => Order::Newer,
     }
+}
+
+/// Whether `a` certainly lies before `b` in the same source's log.
+pub fn lies_before(a: &SourcePosition, b: &SourcePosition) -> bool {
+    compare_sources(a, b) == Some(Ordering::Less)
 }
 
 /// How `a` and `b` lie in the same source's log; `None` where they cannot be compared.
@@ -264,7 +270,7 @@ mod tests {
 
     #[test]
     fn across_partitions_the_source_decides() {
-        use Order::{Newer, Stale};
+        use Order::{Newer, Same, Stale};
         use SourcePosition::{MongoDb, Unknown};
         let mongo = |secs, ord| MongoDb { incarnation: 1, secs, ord };
         let table = [
@@ -273,7 +279,7 @@ mod tests {
             (pg(100, 95), pg(100, 90), Stale),
             (pg(100, 110), pg(120, 105), Newer),
             (pg(120, 105), pg(100, 110), Stale),
-            (pg(100, 110), pg(100, 110), Newer),
+            (pg(100, 110), pg(100, 110), Same),
             (pg(100, 110), pg(0, 90), Stale),
             (pg(0, 90), pg(0, 95), Newer),
             // Written before a snapshot, committed behind it.

@@ -22,8 +22,8 @@ use crate::stores::SharedStore;
 pub struct Shapes {
     pipeline: Arc<Pipeline>,
     opened: Option<(SharedStore, bool)>,
-    /// The schema that each table's last row had: as long as rows share it, nothing has to be compared.
-    last: FxHashMap<Arc<str>, Arc<TableSchema>>,
+    /// What is remembered of each table, and a schema that is the same: as long as rows share it, nothing is compared.
+    seen: FxHashMap<Arc<str>, (Arc<TableSchema>, Known)>,
 }
 
 /// What is remembered of a table.
@@ -37,7 +37,7 @@ struct Known {
 impl Shapes {
     /// Nothing is known yet.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Shapes { pipeline, opened: None, last: FxHashMap::default() }
+        Shapes { pipeline, opened: None, seen: FxHashMap::default() }
     }
 
     /// Opens the state store.
@@ -49,41 +49,56 @@ impl Shapes {
 
     /// Looks at the columns of the records that the first stage gave.
     pub async fn observe(&mut self, records: &[Record]) -> Result<()> {
+        let mut last: Option<&Arc<TableSchema>> = None;
         for record in records {
             let Some(row) = &record.row else { continue };
-            match self.last.get(&record.table) {
-                Some(last) if Arc::ptr_eq(last, row.schema()) => continue,
-                Some(last) if same(&last.columns, &row.schema().columns) => {}
-                _ => self.compare(record, row.schema()).await?,
+            let schema = row.schema();
+            // Most rows follow one of their own table.
+            if last.replace(schema).is_some_and(|last| Arc::ptr_eq(last, schema)) {
+                continue;
             }
-            self.last.insert(record.table.clone(), row.schema().clone());
+            match self.seen.get_mut(&record.table) {
+                Some((shared, _)) if Arc::ptr_eq(shared, schema) => continue,
+                Some((shared, known)) if same(&known.columns, &schema.columns) => {
+                    *shared = schema.clone();
+                    continue;
+                }
+                // An older event that is read again.
+                Some((_, known)) if supersedes(&known.since, &record.position) != Order::Newer => continue,
+                _ => {}
+            }
+            if let Some(known) = self.compare(record, schema).await? {
+                let shared = Arc::new(TableSchema { columns: known.columns.clone() });
+                self.seen.insert(record.table.clone(), (shared, known));
+            }
         }
         Ok(())
     }
 
-    async fn compare(&self, record: &Record, now: &TableSchema) -> Result<()> {
-        let Some((store, accepted)) = &self.opened else { return Ok(()) };
+    /// Compares with what is remembered; gives what is remembered from now on, nothing where nobody asks for it.
+    async fn compare(&self, record: &Record, now: &TableSchema) -> Result<Option<Known>> {
+        let Some((store, accepted)) = &self.opened else { return Ok(None) };
         let flow = self.pipeline.steps.get(1).map(|step| &step.flow);
         let policy = flow.map_or(SchemaPolicy::Ignore, |flow| flow.on_schema_change.of(&record.table));
         if policy == SchemaPolicy::Ignore {
-            return Ok(());
+            return Ok(None);
         }
         let name = format!("columns/{}/{}", self.pipeline.name, record.table);
         loop {
             let text = store.facts(&name).await?.remove(&name);
             let known: Option<Known> = text.as_deref().map(|text| read(&name, text)).transpose()?;
-            if let Some(known) = &known {
+            if let Some(known) = known {
                 let is_old = supersedes(&known.since, &record.position) != Order::Newer;
                 if is_old || same(&known.columns, &now.columns) {
-                    return Ok(());
+                    return Ok(Some(known));
                 }
-                self.judge(record, known, now, policy, *accepted)?;
+                self.judge(record, &known, now, policy, *accepted)?;
             }
-            let columns = now.columns.clone();
-            let known = serde_json::to_string(&Known { columns, since: record.position.clone() });
-            let known = known.map_err(|e| Error::Broken(format!("the columns of {}: {e}", record.table)))?;
-            if store.replace_fact(&name, text.as_deref(), &known).await? {
-                return Ok(());
+            let known = Known { columns: now.columns.clone(), since: record.position.clone() };
+            let next = serde_json::to_string(&known);
+            let next = next.map_err(|e| Error::Broken(format!("the columns of {}: {e}", record.table)))?;
+            if store.replace_fact(&name, text.as_deref(), &next).await? {
+                return Ok(Some(known));
             }
             // Another lane was faster: compare with what it remembered.
         }
@@ -150,7 +165,57 @@ fn difference(before: &TableSchema, now: &TableSchema) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::{Epoch, Kind, Op, Row, SourcePosition, Value};
+    use crate::stores::Stores;
+
+    /// A pipeline that uses the column `owner`.
+    const PIPELINE: &str = "
+name: accounts
+source: { file: { path: none.jsonl } }
+stages:
+  - debezium: {}
+  - raw: bank
+  - document: { root: account, fields: { owner: .owner } }
+  - sqlite: { path: documents.db }
+";
+
+    fn record(columns: &[&str], offset: i64) -> Record {
+        let row = Row::of(columns.iter().map(|name| (*name, Value::Int(1))));
+        let (topic, epoch, source) = ("t".into(), Epoch::default(), SourcePosition::Unknown);
+        Record {
+            table: "account".into(),
+            op: Op::Update,
+            key: Row::empty(),
+            row: Some(row),
+            before: None,
+            position: Position { topic, epoch, partition: 0, offset, source },
+            version: 0,
+            changed_at: None,
+            snapshot: Default::default(),
+            origin: 0,
+        }
+    }
+
+    async fn shapes(dir: &std::path::Path) -> Shapes {
+        let pipeline = crate::pipeline::load_text("a.yaml", PIPELINE, &crate::builtin(), &|_: &str| None);
+        let pipeline = Arc::new(pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems)));
+        let mut shapes = Shapes::new(pipeline);
+        shapes.opened = Some((Stores::new(dir).get("bank").await.unwrap(), false));
+        shapes
+    }
+
+    #[tokio::test]
+    async fn an_older_event_that_is_read_again_is_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (record(&["id"], 1), record(&["id", "owner"], 5));
+        let mut lane = shapes(dir.path()).await;
+        lane.observe(&[old.clone(), new.clone(), old.clone(), new]).await.unwrap();
+        // A new process, which reads from before the change.
+        let mut lane = shapes(dir.path()).await;
+        lane.observe(&[old]).await.unwrap();
+        let dropped = lane.observe(&[record(&["id"], 9)]).await.unwrap_err().to_string();
+        assert!(dropped.contains("column owner was dropped") && dropped.contains("a.yaml:7:"), "{dropped}");
+    }
 
     #[test]
     fn changes_are_told_in_words() {

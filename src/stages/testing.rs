@@ -60,6 +60,7 @@ pub fn record(table: &str, row: Row) -> Record {
         },
         version: 1,
         changed_at: None,
+        snapshot: Default::default(),
         origin: 0,
     }
 }

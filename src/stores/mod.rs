@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
-use crate::record::{Epoch, Message, Position, Record, Reject, Row, Value};
+use crate::record::{Epoch, Message, Order, Position, Record, Reject, Row, SourcePosition, Value, lies_before};
 
 /// Every store of this process, opened once per name.
 pub struct Stores {
@@ -191,6 +191,10 @@ pub trait RawStore: Send + Sync {
     /// Applies records in order as one durable commit.
     async fn apply(&self, records: Vec<Record>) -> Result<Applied>;
 
+    /// Makes tombstones of the live rows of a table that were last written from the partition of `by`, at a place of the
+    /// source's log before `than`. Gives them as deletes; those that `by` itself took before, again.
+    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>>;
+
     /// Makes sure that rows can be looked up by each of `indexes`; fills new ones from the rows that are there.
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()>;
 
@@ -264,6 +268,15 @@ fn newest_positions(positions: Vec<(String, i32, i64)>) -> Vec<(String, i32, i64
     let lives_on = |topic: &str, epoch: Epoch| lives.get(topic) == Some(&epoch.incarnation);
     let present = newest.into_iter().filter(|((topic, _), (epoch, _))| lives_on(topic, *epoch));
     present.map(|((topic, partition), (_, offset))| (topic.to_string(), partition, offset)).collect()
+}
+
+/// What a sweep by a record at `by` makes of a row from `stored`.
+fn sweeps(stored: &Position, than: &SourcePosition, by: &Position) -> Order {
+    match stored.is_beside(by) {
+        true if stored.offset == by.offset => Order::Same,
+        true if lies_before(&stored.source, than) => Order::Newer,
+        _ => Order::Stale,
+    }
 }
 
 /// A store that any lane may use.

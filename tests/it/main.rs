@@ -5,6 +5,7 @@
 // Helpers of tests are tests: they may fail loudly. Clippy's own exception covers only `#[test]` functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod accounts;
 mod categories;
 mod cdc_cases;
 mod command_line;
@@ -22,6 +23,7 @@ mod postgres_types;
 mod raw_copy;
 mod real_drift;
 mod rebuild;
+mod reconcile;
 mod replay;
 mod runner;
 mod schema_changes;

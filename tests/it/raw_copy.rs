@@ -12,17 +12,23 @@ use tokio_util::sync::CancellationToken;
 pub struct RawCopy {
     dir: tempfile::TempDir,
     yaml: String,
+    store: String,
 }
 
 impl RawCopy {
     /// `debezium` is the stage's section. Two lanes: partitions are read side by side, in no order.
     pub fn of(name: &str, brokers: &str, topic: &str, debezium: &str) -> Self {
+        RawCopy::into(name, brokers, topic, debezium, "copy", "")
+    }
+
+    /// The same into a store of its own, with more options of the raw stage.
+    pub fn into(name: &str, brokers: &str, topic: &str, debezium: &str, store: &str, more: &str) -> Self {
         let name = name.to_lowercase().replace(['_', '.'], "-");
         let yaml = format!(
             "name: {name}\nlanes: 2\nsource: {{ kafka: {{ brokers: \"{brokers}\", topics: [\"{topic}\"] }} }}\nstages:\n  \
-             - debezium: {debezium}\n  - raw: copy\n"
+             - debezium: {debezium}\n  - raw: {{ store: \"{store}\" {more} }}\n"
         );
-        RawCopy { dir: tempfile::tempdir().unwrap(), yaml }
+        RawCopy { dir: tempfile::tempdir().unwrap(), yaml, store: store.to_string() }
     }
 
     /// Reads what is in the topic; gives what the store has.
@@ -39,7 +45,7 @@ impl RawCopy {
         };
         let ended = run_all(vec![pipeline], options, true).await.remove(0);
         assert!(matches!(ended.outcome, Outcome::Done), "{:?}", ended.outcome);
-        let store = stores.get("copy").await.unwrap();
+        let store = stores.get(&self.store).await.unwrap();
         let parked = store.parked(None, None, 10).await.unwrap();
         let reasons: Vec<_> = parked.iter().map(|p| (&p.id, &p.code, &p.reason)).collect();
         assert!(reasons.is_empty(), "{reasons:?}");

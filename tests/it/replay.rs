@@ -122,6 +122,7 @@ impl Change {
             },
             version: offset as u64 + 1,
             changed_at: None,
+            snapshot: Default::default(),
             origin: 0,
         }
     }

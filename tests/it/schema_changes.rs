@@ -2,100 +2,17 @@
 //! that are added, dropped, retyped and renamed; a pipeline that uses what is gone stops with the place of the use, and
 //! goes on from there once it is mended; a table that pauses at changes waits until a person has accepted them.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::pipeline::load_text;
-use headwater::record::{Row, Value};
 use headwater::runner::{Outcome, RunOptions, run_all};
 use headwater::stage::Accepted;
-use headwater::stores::{ScannedRow, Stores};
-use postgres::{Client, NoTls};
+use headwater::stores::Stores;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::{Source, as_json, key};
 use crate::raw_copy::RawCopy;
-
-struct Source {
-    postgres: String,
-    brokers: String,
-    dir: String,
-    name: String,
-}
-
-impl Source {
-    /// A database with a table of accounts, streamed.
-    fn start(test: &str) -> Option<Source> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let (Some(postgres), Some(brokers), Some(dir)) =
-            (variable("HEADWATER_TEST_POSTGRES"), variable("HEADWATER_TEST_KAFKA"), variable("HEADWATER_TEST_DIR"))
-        else {
-            println!("skipped: needs HEADWATER_TEST_POSTGRES, _KAFKA and _DIR (tests/all sets them)");
-            return None;
-        };
-        let source = Source { postgres, brokers, dir, name: format!("columns_{test}_{}", std::process::id()) };
-        source.run("postgres", &format!("CREATE DATABASE {}", source.name));
-        source.sql(
-            "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
-             INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
-        );
-        let fixed = [&*source.name, &*source.name, &*source.name, "public.account", "--streaming"];
-        let schemas = ["key.converter.schemas.enable=true", "value.converter.schemas.enable=true"];
-        source.script(&[&fixed[..], &schemas].concat());
-        Some(source)
-    }
-
-    /// The client blocks, and brings a runtime of its own.
-    fn run(&self, database: &str, statements: &str) -> Vec<String> {
-        let url = format!("{}/{database}", self.postgres.strip_suffix("/postgres").unwrap());
-        let work = || {
-            let mut client = Client::connect(&url, NoTls).unwrap();
-            let messages = client.simple_query(statements).unwrap();
-            let rows = messages.into_iter().filter_map(|m| match m {
-                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
-                _ => None,
-            });
-            rows.collect()
-        };
-        std::thread::scope(|scope| scope.spawn(work).join().unwrap())
-    }
-
-    fn sql(&self, statements: &str) -> Vec<String> {
-        self.run(&self.name, statements)
-    }
-
-    /// The table's rows as PostgreSQL writes them in JSON.
-    fn rows(&self) -> Vec<serde_json::Value> {
-        let rows = self.sql("SELECT row_to_json(account)::text FROM account ORDER BY id");
-        rows.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-    }
-
-    fn topic(&self) -> String {
-        format!("{}.public.account", self.name)
-    }
-
-    fn script(&self, args: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/connector");
-        let done = Command::new(script).arg(&self.dir).args(args).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.script(&["--delete", &self.name]);
-        self.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
-fn key(id: i64) -> Row {
-    Row::of([("id", Value::Int(id))])
-}
-
-fn as_json(rows: &[ScannedRow]) -> Vec<serde_json::Value> {
-    rows.iter().map(|stored| serde_json::from_str(&stored.row.to_json()).unwrap()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_raw_store_follows_columns_that_change() {

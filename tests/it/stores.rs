@@ -92,6 +92,7 @@ conformance! {
     facts_are_replaced_only_where_they_are_known
     derived_rows_have_no_place_in_a_log
     remembering_is_a_commit
+    a_sweep_takes_what_one_partition_wrote_before_a_place
 }
 
 async fn advancing_raises_the_version_and_changes_no_row(engine: &Engine) {
@@ -144,6 +145,7 @@ fn record(op: Op, key: Row, row: Option<Row>, position: Position) -> Record {
         version: position.offset as u64 + 1,
         position,
         changed_at: None,
+        snapshot: Default::default(),
         origin: 0,
     }
 }
@@ -782,4 +784,23 @@ async fn remembering_is_a_commit(engine: &Engine) {
         assert!(version > last, "{version} after {last}");
         last = version;
     }
+}
+
+async fn a_sweep_takes_what_one_partition_wrote_before_a_place(engine: &Engine) {
+    let store = engine.open().await;
+    let row = |n, position| record(Op::Read, id(n), Some(account(n, 1, "x")), position);
+    let rows =
+        [row(1, pg(0, 1, 10)), row(2, pg(0, 2, 20)), row(3, pg(1, 3, 10)), row(4, at(0, 4)), row(5, pg(0, 5, 60))];
+    apply(&store, rows.to_vec()).await;
+    apply(&store, vec![row(2, pg(0, 7, 50))]).await;
+    let place = SourcePosition::Postgres { incarnation: 7, commit_lsn: 50, lsn: 50 };
+    let by = record(Op::Update, id(5), Some(account(5, 1, "x")), pg(0, 9, 70));
+    apply(&store, vec![by.clone()]).await;
+    let gone = store.sweep(place, by.clone()).await.unwrap();
+    let keys: Vec<_> = gone.iter().map(|r| (r.op, r.key.clone(), r.position.offset)).collect();
+    assert_eq!(keys, [(Op::Delete, id(1), 9)], "another partition, no place, and what lies behind it stay");
+    assert_eq!(contents(&store).await.len(), 4);
+    assert_eq!(store.sweep(place, by).await.unwrap().len(), 1, "again the same, so that what is derived follows");
+    let (_, stale) = apply(&store, vec![row(1, pg(0, 1, 10))]).await;
+    assert_eq!(stale, 1);
 }

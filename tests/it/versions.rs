@@ -195,6 +195,7 @@ fn record(change: &Change, incarnation: u16, growth: u16, partition: usize, offs
         },
         version: 0,
         changed_at: None,
+        snapshot: Default::default(),
         origin: 0,
     }
 }

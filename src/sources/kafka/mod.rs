@@ -47,6 +47,7 @@ use assignment::Assignment;
 use memory::{Anchor, Memory};
 use options::Options;
 use reader::Reader;
+use witness::Witness;
 
 /// How long `next` waits for a first message before it says “nothing at the moment”.
 const IDLE: Duration = Duration::from_millis(100);
@@ -189,10 +190,11 @@ impl KafkaSource {
             return Ok(());
         };
         let topics = tokio::task::block_in_place(|| self.options.check_topics(consumer))?;
-        let config = self.options.client_config(lane);
+        let mut witness = Witness::new(self.options.client_config(lane));
         for (topic, partitions) in topics {
-            topics::examine(&topic, partitions, memory, consumer, &config, accepted).await?;
+            topics::examine(&topic, partitions, memory, consumer, &mut witness, accepted).await?;
         }
+        tokio::task::block_in_place(|| drop(witness));
         self.examined = Instant::now();
         Ok(())
     }

@@ -3,7 +3,6 @@
 //! Invariant: a topic that was created anew, or has more partitions, is not read until a person has accepted it; then it
 //! begins a new life, in which its offsets count as later than all before.
 
-use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::Offset;
@@ -11,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::assignment::{Assignment, BROKER_WAIT};
 use super::memory::{Anchor, Life, Memory};
-use super::witness::{Seen, look};
+use super::witness::{Seen, Witness};
 use crate::error::{Error, Result};
 use crate::stage::Accepted;
 
@@ -21,12 +20,12 @@ pub async fn examine(
     partitions: i32,
     memory: &Memory,
     consumer: &BaseConsumer<Assignment>,
-    config: &ClientConfig,
+    witness: &mut Witness,
     accepted: Accepted,
 ) -> Result<()> {
     loop {
         let life = memory.life(topic, partitions).await?;
-        let changed = match created_anew(topic, partitions, &life, memory, consumer, config).await? {
+        let changed = match created_anew(topic, partitions, &life, memory, consumer, witness).await? {
             Some(how) if accepted.recreated => {
                 tracing::warn!(topic, "accepted that the topic was created anew: {how}");
                 life.recreated(partitions)
@@ -53,7 +52,7 @@ async fn created_anew(
     life: &Life,
     memory: &Memory,
     consumer: &BaseConsumer<Assignment>,
-    config: &ClientConfig,
+    witness: &mut Witness,
 ) -> Result<Option<String>> {
     if partitions < life.partitions {
         return Ok(Some(format!("it has {partitions} partitions and had {}", life.partitions)));
@@ -62,7 +61,7 @@ async fn created_anew(
     let own = memory.anchors(topic).await?;
     let seen = tokio::task::block_in_place(|| {
         add_committed(topic, life, &own, consumer, &mut anchors)?;
-        look(config, topic, &anchors)
+        witness.look(topic, &anchors)
     })?;
     let mut other: Vec<_> = seen.into_iter().filter(|(_, seen)| !matches!(seen, Seen::Same | Seen::Removed)).collect();
     other.sort_unstable_by_key(|(partition, _)| *partition);

@@ -8,10 +8,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 use rustc_hash::FxHashMap;
 
+use super::assignment::BROKER_WAIT;
 use super::memory::{Anchor, digest};
 use crate::error::{Error, Result};
-
-const BROKER_WAIT: Duration = Duration::from_secs(20);
 
 /// What the log has where something was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +25,42 @@ pub enum Seen {
     Removed,
 }
 
-/// Looks at every anchor of one topic with a consumer that belongs to no group.
-pub fn look(config: &ClientConfig, topic: &str, anchors: &FxHashMap<i32, Anchor>) -> Result<FxHashMap<i32, Seen>> {
-    if anchors.is_empty() {
-        return Ok(FxHashMap::default());
+/// A consumer that belongs to no group, made when there is something to look at: one for all topics.
+pub struct Witness {
+    config: ClientConfig,
+    consumer: Option<BaseConsumer>,
+}
+
+impl Witness {
+    /// A witness that logs in like the lane's own consumer.
+    pub fn new(mut config: ClientConfig) -> Self {
+        config.remove("group.instance.id");
+        config
+            .set("enable.partition.eof", "true")
+            .set("queued.min.messages", "1")
+            .set("fetch.message.max.bytes", "65536");
+        Witness { config, consumer: None }
     }
-    let failed =
-        |e: KafkaError| Error::Unavailable(format!("kafka: topic {topic} cannot be compared with what was read: {e}"));
-    let mut config = config.clone();
-    config.remove("group.instance.id");
-    config.set("enable.partition.eof", "true").set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+
+    /// Looks at every anchor of one topic.
+    pub fn look(&mut self, topic: &str, anchors: &FxHashMap<i32, Anchor>) -> Result<FxHashMap<i32, Seen>> {
+        if anchors.is_empty() {
+            return Ok(FxHashMap::default());
+        }
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.config.create().map_err(|e| failed(topic, &e))?,
+        };
+        look(self.consumer.insert(consumer), topic, anchors)
+    }
+}
+
+fn failed(topic: &str, error: &KafkaError) -> Error {
+    Error::Unavailable(format!("kafka: topic {topic} cannot be compared with what was read: {error}"))
+}
+
+fn look(consumer: &BaseConsumer, topic: &str, anchors: &FxHashMap<i32, Anchor>) -> Result<FxHashMap<i32, Seen>> {
+    let failed = |e: KafkaError| failed(topic, &e);
     let (mut seen, mut places) = (FxHashMap::default(), TopicPartitionList::new());
     for (partition, anchor) in anchors {
         let (low, high) = consumer.fetch_watermarks(topic, *partition, BROKER_WAIT).map_err(failed)?;

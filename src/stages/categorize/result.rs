@@ -139,6 +139,7 @@ impl Results {
             position,
             version,
             changed_at: cause.changed_at,
+            snapshot: Default::default(),
             origin: cause.origin,
         }
     }

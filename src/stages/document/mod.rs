@@ -239,6 +239,7 @@ impl Computing<'_> {
             position: cause.position.clone(),
             version,
             changed_at: cause.changed_at,
+            snapshot: Default::default(),
             origin: cause.origin,
         });
     }

@@ -125,6 +125,7 @@ impl Bank {
             position,
             version: 1,
             changed_at: None,
+            snapshot: Default::default(),
             origin,
         }
     }

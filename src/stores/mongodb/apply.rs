@@ -174,19 +174,36 @@ impl MongoStore {
     /// Every row older than the truncate becomes a tombstone and leaves as a delete. Memory: one record per row.
     async fn truncate(&self, record: Record, applied: &mut Applied) -> Result<()> {
         let at = &record.position;
+        let place = rawdoc! { "at.t": &*at.epoch.name(&at.topic), "at.p": at.partition, "at.o": at.offset };
+        let filter = rawdoc! { "$or": [{ "dead": false }, place] };
+        let tables = catalog::tables(&self.server, std::slice::from_ref(&record.table)).await?;
+        for table in tables.values() {
+            self.note_truncate(table, at).await?;
+        }
+        let gone = self.bury_where(&record, filter, |stored| supersedes(stored, at)).await?;
+        applied.records.extend(gone);
+        Ok(())
+    }
+
+    /// Makes tombstones at the record's place of the rows that it is newer than, and gives them as deletes; those that it
+    /// took before, again. `filter` says which rows it may be newer than.
+    pub(super) async fn bury_where(
+        &self,
+        record: &Record,
+        filter: RawDocumentBuf,
+        order_of: impl Fn(&Position) -> Order,
+    ) -> Result<Vec<Record>> {
+        let at = &record.position;
         for _ in 0..ATTEMPTS {
             let tables = catalog::tables(&self.server, std::slice::from_ref(&record.table)).await?;
             let Some(table) = tables.get(&record.table) else { continue };
-            self.note_truncate(table, at).await?;
-            let place = rawdoc! { "at.t": &*at.epoch.name(&at.topic), "at.p": at.partition, "at.o": at.offset };
-            let filter = rawdoc! { "$or": [{ "dead": false }, place] };
-            let command = rawdoc! { "find": &*table.collection, "filter": filter, "sort": { "_id": 1 } };
+            let command = rawdoc! { "find": &*table.collection, "filter": filter.clone(), "sort": { "_id": 1 } };
             let found = self.server.find(command, None).await?;
             self.shapes.load(&self.server, &found).await?;
             let (mut gone, mut statements) = (Vec::new(), Vec::new());
             for document in &found {
                 let (id, state) = State::read(document, table, &self.shapes)?;
-                let order = supersedes(&state.position, at);
+                let order = order_of(&state.position);
                 if order == Order::Stale || (order == Order::Newer) == state.dead {
                     continue;
                 }
@@ -196,12 +213,11 @@ impl MongoStore {
                 }
                 let key = key_row(&id, &self.shapes.get(&state.shape)?.key, state.stored.as_ref());
                 let key = key.map_err(catalog::broken)?;
-                gone.push(Record { op: Op::Delete, key, row: None, ..record.clone() });
+                gone.push(Record { op: Op::Delete, key, row: None, before: None, ..record.clone() });
             }
             let expected = statements.len() as u64;
             if self.server.update(&table.collection, statements).await?.matched == expected {
-                applied.records.extend(gone);
-                return Ok(());
+                return Ok(gone);
             }
         }
         Err(Error::Unavailable(format!("{}: others keep changing the same rows", self.server.place())))

@@ -30,9 +30,9 @@ use bson::rawdoc;
 
 use self::catalog::Shapes;
 use self::server::Server;
-use super::{Applied, Index, Parked, RawStore, Snapshot};
+use super::{Applied, Index, Parked, RawStore, Snapshot, sweeps};
 use crate::error::{Error, Result};
-use crate::record::{Record, TableSchema};
+use crate::record::{Position, Record, SourcePosition, TableSchema};
 
 /// Layout of the database. A newer one is refused, an older one would be migrated here.
 const FORMAT: i64 = 1;
@@ -80,6 +80,15 @@ impl RawStore for MongoStore {
 
     async fn apply(&self, records: Vec<Record>) -> Result<Applied> {
         self.apply_batch(records).await
+    }
+
+    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>> {
+        let judge = |stored: &Position| sweeps(stored, &than, &by.position);
+        // Most rows are the snapshot's own: they need not be looked at.
+        let shown = serde_json::to_string(&than).map_err(catalog::broken)?;
+        let topic = by.position.epoch.name(&by.position.topic);
+        let candidates = rawdoc! { "at.t": &*topic, "at.p": by.position.partition, "at.s": { "$ne": shown } };
+        self.bury_where(&by, candidates, judge).await
     }
 
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()> {

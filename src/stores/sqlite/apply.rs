@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::catalog::{Catalog, Table, source_from_text, source_text};
 use super::file::{broken, meta, set_meta, sql};
 use crate::error::Result;
-use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
+use crate::record::{Op, Order, Position, Record, Reject, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::{MISSING, completed, indexed_value, is_incomplete};
 use crate::stores::{Applied, codec};
@@ -43,6 +43,11 @@ impl Writer {
             Ok(())
         });
         advanced.map(|_| ())
+    }
+
+    /// Takes the rows out that a snapshot did not show.
+    pub fn sweep(&mut self, than: &SourcePosition, by: &Record) -> Result<Vec<Record>> {
+        self.transaction(|batch| batch.sweep(than, by)).map(|applied| applied.records)
     }
 
     /// Runs `work` in a transaction. What was cached in vain is forgotten.

@@ -10,10 +10,10 @@ use super::apply::{Batch, read_position};
 use super::catalog::Table;
 use super::file::{broken, sql};
 use crate::error::Result;
-use crate::record::{Op, Order, Record, Row, supersedes};
-use crate::stores::codec;
+use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
 use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
+use crate::stores::{codec, sweeps};
 
 impl Batch<'_> {
     /// Every row older than the truncate becomes a tombstone and leaves as a delete, so that whatever was derived from
@@ -28,6 +28,19 @@ impl Batch<'_> {
             self.catalog.forget(&table.name);
             self.changed = true;
         }
+        self.bury_where(table, record, |stored| supersedes(stored, at))
+    }
+
+    /// The rows that a snapshot did not show; as a truncate of some rows.
+    pub(super) fn sweep(&mut self, than: &SourcePosition, by: &Record) -> Result<()> {
+        let table = self.catalog.table(self.conn, &by.table)?;
+        self.bury_where(&table, by, |stored| sweeps(stored, than, &by.position))
+    }
+
+    /// Makes tombstones at the record's place of the rows that it is newer than, and gives them as deletes; those that it
+    /// took before, again.
+    fn bury_where(&mut self, table: &Table, record: &Record, order_of: impl Fn(&Position) -> Order) -> Result<()> {
+        let at = &record.position;
         let mut gone = Vec::new();
         let text = format!(
             "SELECT topic, partition, \"offset\", source, deleted, schema, row, key FROM {} ORDER BY key",
@@ -37,7 +50,7 @@ impl Batch<'_> {
         let mut rows = statement.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             let deleted: bool = row.get(4).map_err(sql)?;
-            let order = supersedes(&read_position(self.conn, self.catalog, row, 0)?, at);
+            let order = order_of(&read_position(self.conn, self.catalog, row, 0)?);
             if order == Order::Stale || (order == Order::Newer) == deleted {
                 continue;
             }
@@ -52,7 +65,13 @@ impl Batch<'_> {
             if order == Order::Newer {
                 self.bury(table, &key, at, false)?;
             }
-            self.applied.records.push(Record { op: Op::Delete, key: key_row, row: None, ..record.clone() });
+            self.applied.records.push(Record {
+                op: Op::Delete,
+                key: key_row,
+                row: None,
+                before: None,
+                ..record.clone()
+            });
         }
         Ok(())
     }

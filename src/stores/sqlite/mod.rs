@@ -30,7 +30,7 @@ use self::snapshot::Reader;
 use super::identity::Identity;
 use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow};
 use crate::error::{Error, Result};
-use crate::record::{Record, Row, Value};
+use crate::record::{Record, Row, SourcePosition, Value};
 
 /// Idle reading connections that are kept for the next snapshot.
 const READERS_KEPT: usize = 16;
@@ -108,6 +108,10 @@ impl RawStore for SqliteStore {
 
     async fn apply(&self, records: Vec<Record>) -> Result<Applied> {
         self.write(move |writer| writer.apply(records)).await
+    }
+
+    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>> {
+        self.write(move |writer| writer.sweep(&than, &by)).await
     }
 
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()> {

@@ -84,6 +84,7 @@ pub fn record(op: Op, key: Row, row: Option<Row>, version: u64) -> Record {
         },
         version,
         changed_at: Some(Timestamp::from_millis(1_700_000_000_000)),
+        snapshot: Default::default(),
         origin: 0,
     }
 }

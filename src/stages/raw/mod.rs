@@ -2,12 +2,15 @@
 //!
 //! ```yaml
 //! - raw: bank                 # DATA_DIR/bank.db, or what the settings call `bank`
-//! - raw: { store: "${RAW_STORE}" }
+//! - raw: { store: "${RAW_STORE}", reconcile: [customer] }
 //! ```
 //!
 //! What leaves is durable: complete rows (unchanged values filled in), re-delivered ones included, so that later stages
 //! derive from them again after a crash. Stale changes do not leave, a truncate leaves as the deletes that it means, and
-//! rows of tables without a key leave with the key under which they are stored.
+//! rows of tables without a key leave with the key under which they are stored. A table under `reconcile` loses the rows
+//! that a later snapshot of the whole table did not show (`reconcile.rs`).
+
+mod reconcile;
 
 use async_trait::async_trait;
 
@@ -16,17 +19,21 @@ use crate::pipeline::{Flow, Problem, Section, Spanned};
 use crate::record::Batch;
 use crate::stage::{LaneContext, Stage};
 use crate::stores::SharedStore;
+use reconcile::Reconciler;
 
 /// The stage.
 pub struct Raw {
     /// May be a URI with a password: not for printing.
     name: Spanned<String>,
     store: Option<SharedStore>,
+    reconcile: Vec<Spanned<String>>,
+    reconciler: Option<Reconciler>,
 }
 
 /// Reads the section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
-    Box::new(Raw { name: section.text_or_self("store"), store: None })
+    let name = section.text_or_self("store");
+    Box::new(Raw { name, store: None, reconcile: section.texts("reconcile"), reconciler: None })
 }
 
 #[async_trait]
@@ -36,13 +43,19 @@ impl Stage for Raw {
             let message = "the records are in a raw store already: one `raw` stage is enough";
             return Err(vec![self.name.problem("raw.twice", message)]);
         }
+        for table in &self.reconcile {
+            input.check_table(table).map_err(|problem| vec![problem])?;
+        }
         input.store = Some(self.name.value.clone());
         input.stored = input.tables.clone();
         Ok(input)
     }
 
     async fn open(&mut self, lane: &LaneContext) -> Result<()> {
-        self.store = Some(lane.stores.get(&self.name).await?);
+        let store = lane.stores.get(&self.name).await?;
+        let tables = self.reconcile.iter().map(|table| table.value.as_str().into());
+        self.reconciler = Some(Reconciler::new(store.clone(), tables.collect()));
+        self.store = Some(store);
         Ok(())
     }
 
@@ -50,6 +63,10 @@ impl Stage for Raw {
         let store = self.store.as_ref().ok_or_else(|| Error::Broken("raw: used before it was opened".into()))?;
         let records = std::mem::take(&mut batch.records);
         let taken = records.len();
+        let sweeps = match &mut self.reconciler {
+            Some(reconciler) => reconciler.observe(&records).await?,
+            None => Vec::new(),
+        };
         let applied = store.apply(records).await?;
         tracing::debug!(
             store = store.id(),
@@ -60,6 +77,9 @@ impl Stage for Raw {
             "applied"
         );
         batch.records = applied.records;
+        for sweep in sweeps {
+            batch.records.extend(sweep.run(&**store).await?);
+        }
         batch.rejects.extend(applied.rejects.into_iter().map(|(_, reject)| reject));
         Ok(batch)
     }

@@ -1,0 +1,103 @@
+//! A PostgreSQL database with a table of accounts, captured by the real Debezium with the schema in its events.
+
+use std::path::Path;
+use std::process::Command;
+
+use headwater::record::{Row, Value};
+use headwater::stores::ScannedRow;
+use postgres::{Client, NoTls};
+
+pub struct Source {
+    postgres: String,
+    pub brokers: String,
+    dir: String,
+    pub name: String,
+    connector: String,
+}
+
+impl Source {
+    /// A database with a table of accounts, streamed.
+    pub fn start(test: &str) -> Option<Source> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let (Some(postgres), Some(brokers), Some(dir)) =
+            (variable("HEADWATER_TEST_POSTGRES"), variable("HEADWATER_TEST_KAFKA"), variable("HEADWATER_TEST_DIR"))
+        else {
+            println!("skipped: needs HEADWATER_TEST_POSTGRES, _KAFKA and _DIR (tests/all sets them)");
+            return None;
+        };
+        let name = format!("accounts_{test}_{}", std::process::id());
+        let mut source = Source { postgres, brokers, dir, connector: name.clone(), name };
+        source.run("postgres", &format!("CREATE DATABASE {}", source.name));
+        source.sql(
+            "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
+             INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
+        );
+        source.connect();
+        Some(source)
+    }
+
+    /// Starts a connector that takes a snapshot and streams what comes after it.
+    fn connect(&mut self) {
+        let fixed = [&*self.connector, &*self.name, &*self.name, "public.account", "--streaming"];
+        let schemas = ["key.converter.schemas.enable=true", "value.converter.schemas.enable=true"];
+        self.script(&[&fixed[..], &schemas].concat());
+    }
+
+    /// The connector and its slot are lost; `unseen` happens; another one takes a new snapshot into the same topic.
+    pub fn reconnect(&mut self, unseen: &str) {
+        self.script(&["--delete", &self.connector]);
+        self.sql(unseen);
+        self.connector += "_again";
+        self.connect();
+    }
+
+    /// The client blocks, and brings a runtime of its own.
+    fn run(&self, database: &str, statements: &str) -> Vec<String> {
+        let url = format!("{}/{database}", self.postgres.strip_suffix("/postgres").unwrap());
+        let work = || {
+            let mut client = Client::connect(&url, NoTls).unwrap();
+            let messages = client.simple_query(statements).unwrap();
+            let rows = messages.into_iter().filter_map(|m| match m {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
+                _ => None,
+            });
+            rows.collect()
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+    }
+
+    pub fn sql(&self, statements: &str) -> Vec<String> {
+        self.run(&self.name, statements)
+    }
+
+    /// The table's rows as PostgreSQL writes them in JSON.
+    pub fn rows(&self) -> Vec<serde_json::Value> {
+        let rows = self.sql("SELECT row_to_json(account)::text FROM account ORDER BY id");
+        rows.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    pub fn topic(&self) -> String {
+        format!("{}.public.account", self.name)
+    }
+
+    fn script(&self, args: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/connector");
+        let done = Command::new(script).arg(&self.dir).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.script(&["--delete", &self.connector]);
+        self.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+pub fn key(id: i64) -> Row {
+    Row::of([("id", Value::Int(id))])
+}
+
+pub fn as_json(rows: &[ScannedRow]) -> Vec<serde_json::Value> {
+    rows.iter().map(|stored| serde_json::from_str(&stored.row.to_json()).unwrap()).collect()
+}
