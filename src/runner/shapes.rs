@@ -187,6 +187,7 @@ stages:
             op: Op::Update,
             key: Row::empty(),
             row: Some(row),
+            patch: None,
             before: None,
             position: Position { topic, epoch, partition: 0, offset, source },
             version: 0,

@@ -171,6 +171,7 @@ mod tests {
             op: if snapshot == SnapshotMark::None { Op::Update } else { Op::Read },
             key: Row::empty(),
             row: None,
+            patch: None,
             before: None,
             position,
             version: 0,

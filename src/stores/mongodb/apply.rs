@@ -213,7 +213,7 @@ impl MongoStore {
                 }
                 let key = key_row(&id, &self.shapes.get(&state.shape)?.key, state.stored.as_ref());
                 let key = key.map_err(catalog::broken)?;
-                gone.push(Record { op: Op::Delete, key, row: None, before: None, ..record.clone() });
+                gone.push(Record { op: Op::Delete, key, row: None, patch: None, before: None, ..record.clone() });
             }
             let expected = statements.len() as u64;
             if self.server.update(&table.collection, statements).await?.matched == expected {

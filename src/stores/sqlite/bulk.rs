@@ -69,6 +69,7 @@ impl Batch<'_> {
                 op: Op::Delete,
                 key: key_row,
                 row: None,
+                patch: None,
                 before: None,
                 ..record.clone()
             });
