@@ -225,6 +225,7 @@ impl Work<'_> {
             row: Some(row),
             before: None,
             patch: None,
+            snapshot: Default::default(),
             version: position.epoch.version(position.offset),
             position,
             changed_at: None,

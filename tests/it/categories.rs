@@ -98,6 +98,7 @@ impl Change {
             row,
             before: None,
             patch: None,
+            snapshot: Default::default(),
             position: Position {
                 topic: TABLES[self.table].into(),
                 epoch: Default::default(),
@@ -422,6 +423,7 @@ impl<'a> Machine<'a> {
             row: Some(row.row),
             before: None,
             patch: None,
+            snapshot: Default::default(),
             version: row.position.offset as u64 + 1,
             position: row.position,
             changed_at: None,
@@ -558,6 +560,10 @@ impl headwater::stores::RawStore for Gated {
     async fn apply(&self, records: Vec<Record>) -> headwater::Result<headwater::stores::Applied> {
         let _turn = self.turns.take(self.actor).await;
         self.store.apply(records).await
+    }
+    async fn sweep(&self, than: SourcePosition, by: Record) -> headwater::Result<Vec<Record>> {
+        let _turn = self.turns.take(self.actor).await;
+        self.store.sweep(than, by).await
     }
     async fn ensure_indexes(&self, indexes: &[headwater::stores::Index]) -> headwater::Result<()> {
         self.store.ensure_indexes(indexes).await

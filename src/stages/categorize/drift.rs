@@ -154,6 +154,7 @@ impl Drift {
                 row: Some(Row::new(self.schemas.1.clone(), values)),
                 before: None,
                 patch: None,
+                snapshot: Default::default(),
                 position: Position::derived(version),
                 version,
                 changed_at: None,
