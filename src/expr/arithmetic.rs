@@ -113,6 +113,8 @@ struct Checked {
     types: Expr,
 }
 
+// Every second node is an operand: a box for each would cost more than the room in the few operations.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 enum Tree {
     Operand(Expr),

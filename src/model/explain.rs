@@ -4,7 +4,7 @@
 //! so nothing has to be looked up backwards. A word owns its n-grams and itself and half of each pair
 //! that it is part of; the amount stands as `amount`.
 //!
-//! Invariant: the contributions of all words sum up to the margin (a test holds it). Deliberately absent: speed. It runs
+//! Invariant: the contributions of all words sum up to the margin. Deliberately absent: speed. It runs
 //! only where `explain: true` asks for it.
 
 use bytestring::ByteString;

@@ -105,13 +105,17 @@ impl Database {
                 let lsn = self.next_lsn();
                 self.open[slot].push((Op::Delete, key, 0, lsn));
             }
-            Step::Move(slot, from, to) if from != to && self.lock(slot, from) && self.lock(slot, to) => {
-                if self.exists(slot, from) && !self.exists(slot, to) {
-                    self.value += 1;
-                    // One change of the source, two events of one place.
-                    let (value, lsn) = (self.value, self.next_lsn());
-                    self.open[slot].extend([(Op::Delete, from, 0, lsn), (Op::Create, to, value, lsn)]);
-                }
+            Step::Move(slot, from, to)
+                if from != to
+                    && self.lock(slot, from)
+                    && self.lock(slot, to)
+                    && self.exists(slot, from)
+                    && !self.exists(slot, to) =>
+            {
+                self.value += 1;
+                // One change of the source, two events of one place.
+                let (value, lsn) = (self.value, self.next_lsn());
+                self.open[slot].extend([(Op::Delete, from, 0, lsn), (Op::Create, to, value, lsn)]);
             }
             Step::Truncate(slot) if self.locks.values().all(|owner| *owner == slot) => {
                 for key in 0..KEYS {

@@ -37,6 +37,9 @@ pub struct Assignment {
     state: Mutex<State>,
 }
 
+/// What is remembered of topics: their lives, and a message of each partition.
+type Remembered = FxHashMap<String, (Life, FxHashMap<i32, Anchor>)>;
+
 #[derive(Default)]
 struct State {
     partitions: FxHashMap<(String, i32), Partition>,
@@ -165,12 +168,8 @@ impl Assignment {
     }
 
     /// What is remembered of the topics of `partitions`. Callbacks of the client library are not async.
-    fn recall(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> Result<FxHashMap<String, (Life, FxHashMap<i32, Anchor>)>> {
-        let mut remembered = FxHashMap::default();
+    fn recall(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<Remembered> {
+        let mut remembered = Remembered::default();
         for element in partitions.elements() {
             let topic = element.topic();
             if !remembered.contains_key(topic) {
