@@ -562,14 +562,12 @@ impl headwater::stores::RawStore for Gated {
         self.store.apply(records).await
     }
     async fn sweep(&self, than: SourcePosition, by: Record) -> headwater::Result<Vec<Record>> {
-        let _turn = self.turns.take(self.actor).await;
         self.store.sweep(than, by).await
     }
     async fn ensure_indexes(&self, indexes: &[headwater::stores::Index]) -> headwater::Result<()> {
         self.store.ensure_indexes(indexes).await
     }
     async fn advance(&self) -> headwater::Result<()> {
-        let _turn = self.turns.take(self.actor).await;
         self.store.advance().await
     }
     async fn snapshot(&self) -> headwater::Result<Box<dyn headwater::stores::Snapshot>> {
