@@ -59,6 +59,13 @@ fn failed(topic: &str, error: &KafkaError) -> Error {
     Error::Unavailable(format!("kafka: topic {topic} cannot be compared with what was read: {error}"))
 }
 
+/// A partition that has answered must not fill the queue in which the others' answers wait.
+fn read_no_further(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<(), KafkaError> {
+    let mut answered = TopicPartitionList::new();
+    answered.add_partition(topic, partition);
+    consumer.pause(&answered)
+}
+
 fn look(consumer: &BaseConsumer, topic: &str, anchors: &FxHashMap<i32, Anchor>) -> Result<FxHashMap<i32, Seen>> {
     let failed = |e: KafkaError| failed(topic, &e);
     let (mut seen, mut places) = (FxHashMap::default(), TopicPartitionList::new());
@@ -92,6 +99,7 @@ fn look(consumer: &BaseConsumer, topic: &str, anchors: &FxHashMap<i32, Anchor>) 
                     false => Seen::Removed,
                 };
                 seen.entry(message.partition()).or_insert(what);
+                read_no_further(consumer, topic, message.partition()).map_err(failed)?;
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = seen.entry(partition).or_insert(Seen::Removed),
             Some(Err(error)) => return Err(failed(error)),
