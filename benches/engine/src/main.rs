@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
-use redb::{ReadableDatabase, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use rusqlite::OptionalExtension;
 
 type Done<T> = Result<T, Box<dyn std::error::Error>>;
@@ -313,10 +313,14 @@ fn measure(engine: &mut dyn Engine, folder: &Path, count: u64) -> Done<(usize, u
     }
     report("load", rows.len(), start, cpu);
 
-    let changes: Vec<Row> = scattered(count).take(count as usize / 5).enumerate().map(|(number, key)| {
-        let moved = u64::from(number % 20 == 7);
-        Row::new(key, (key * 7 + moved) % accounts, if number % 10 == 3 { 1 } else { 2 })
-    }).collect();
+    let changes: Vec<Row> = scattered(count)
+        .take(count as usize / 5)
+        .enumerate()
+        .map(|(number, key)| {
+            let moved = u64::from(number % 20 == 7);
+            Row::new(key, (key * 7 + moved) % accounts, if number % 10 == 3 { 1 } else { 2 })
+        })
+        .collect();
     let (start, cpu) = (Instant::now(), cpu_time());
     let mut taken = 0;
     for batch in changes.chunks(DELTA_BATCH) {
