@@ -147,3 +147,21 @@ pub fn broken(what: impl std::fmt::Display) -> Error {
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_file_is_refused_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("books.db");
+        let foreign = Connection::open(&path).unwrap();
+        foreign.execute_batch("CREATE TABLE books (title TEXT); INSERT INTO books VALUES ('x')").unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(open_writer(&path), Err(Error::Config(_))));
+        assert!(std::fs::read(&path).unwrap() == before, "the file was changed");
+        let mode: String = foreign.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode, "delete");
+    }
+}

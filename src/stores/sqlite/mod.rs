@@ -4,6 +4,9 @@
 //! (`SELECT row ->> '$.amount' FROM "transaction" WHERE deleted = 0`), the position that the row came from, and
 //! whether it is a tombstone. Everything else is in tables called `headwater_…`.
 //!
+//! SQLite because a person can open it, at a price that was measured (`benches/README.md`): against fjall and redb, 1.3 to 1.6
+//! times the CPU of the cheapest for writes, half of it for reads, and the smallest file.
+//!
 //! Invariants
 //! - one connection writes, one batch is one transaction, a commit is on disk before `apply` answers;
 //! - a snapshot is a read transaction: it sees one commit, whatever is written meanwhile;
