@@ -97,8 +97,9 @@ impl Context<'_> {
         let Rows { row, before, patch } = read(plan)?;
         let mut keys = Keys { registry: self.schemas, schemas, layouts: key_layouts, config: self.config };
         let bytes = self.message.key.as_ref();
-        let key = if op == Op::Truncate {
-            self.keyless.clone()
+        let outbox = self.config.outbox_of(&table.name);
+        let key = if op == Op::Truncate || outbox.is_some() {
+            self.keyless.clone() // An outbox's event is known by its own id.
         } else if documents {
             mongodb::key(&mut keys, &mut table.key_schema, bytes)?
         } else {
@@ -115,7 +116,7 @@ impl Context<'_> {
         record.position.source = source.position(table.incarnation);
         record.changed_at = source.changed_at();
         record.snapshot = source.mark();
-        match self.config.outbox.as_ref().filter(|outbox| *outbox.table == *record.table) {
+        match outbox {
             Some(outbox) => outbox.event(record),
             None => Ok(Event::Change(record)),
         }
@@ -136,6 +137,9 @@ impl Context<'_> {
         let index = self.topic.table_of(self.config, &self.message.topic);
         let Topic { values, tables, keys: schemas, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
+        if self.config.outbox_of(&table.name).is_some() {
+            return Ok(Event::Control(Control::Outbox));
+        }
         let bytes = self.message.key.as_ref();
         let layouts = match values.last() {
             Some(schema) if !table.documents => &mut schema.keys,

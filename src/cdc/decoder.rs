@@ -101,6 +101,13 @@ pub struct Config {
     pub signal_table: Option<String>,
 }
 
+impl Config {
+    /// What `table` is captured as, if it is the outbox.
+    pub(super) fn outbox_of(&self, table: &str) -> Option<&Outbox> {
+        self.outbox.as_ref().filter(|outbox| outbox.table == table)
+    }
+}
+
 /// What a message says.
 #[derive(Debug, Clone, PartialEq)]
 // Almost every event is a change: boxing it would cost an allocation for each.

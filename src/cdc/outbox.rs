@@ -218,7 +218,7 @@ mod tests {
         let config = Config { outbox: Some(Outbox::new("transaction")), ..Config::default() };
         let decode = |op: &str, before: &str, after: &str| {
             let value = envelope(op, before, after);
-            Decoder::new(config.clone()).decode(&message("t", 0, Some(r#"{"id":"4d47"}"#), Some(&value)), 0)
+            Decoder::new(config.clone()).decode(&message("t", 0, Some(r#""4d47""#), Some(&value)), 0)
         };
         let after = r#"{"id":"4d47","aggregatetype":"order","aggregateid":1,"type":"New","payload":"{\"n\": 1.10}"}"#;
         let expected = r#"{"id":"4d47","aggregate_type":"order","aggregate_id":"1","type":"New","payload":{"n":1.10}}"#;
@@ -227,6 +227,8 @@ mod tests {
             assert_eq!(row(event), ("order".into(), r#"{"id":"4d47"}"#.into(), expected.into()));
         }
         assert_eq!(decode("d", after, "null").unwrap(), Event::Control(Control::Outbox));
+        let tombstone = message("s.public.transaction", 0, Some(r#""4d47""#), None);
+        assert_eq!(Decoder::new(config.clone()).decode(&tombstone, 0).unwrap(), Event::Control(Control::Outbox));
         assert_eq!(decode("u", "null", after).unwrap_err().code, "outbox.update");
         let without = r#"{"id":"4d47","aggregatetype":null}"#;
         assert_eq!(decode("c", "null", without).unwrap_err().code, "outbox.column");
