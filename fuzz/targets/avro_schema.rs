@@ -1,10 +1,12 @@
+//! Avro schemas as a registry may give them, and a value behind each that is one.
 #![no_main]
 
-use headwater::cdc::AvroSchema;
+use std::sync::Arc;
+
+use headwater_fuzz::cdc::{AvroSchema, Known};
+use headwater_fuzz::check::schema_and_value;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(input) {
-        let _ = AvroSchema::parse(text, &[]);
-    }
+    schema_and_value(input, |text| AvroSchema::parse(text, &[]).ok().map(|schema| Known::Avro(Arc::new(schema))));
 });

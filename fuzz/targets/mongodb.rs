@@ -1,10 +1,13 @@
+//! MongoDB's connector: documents and patches in extended JSON.
 #![no_main]
 
-use headwater::cdc::{Config, Decoder, Format};
+use headwater_fuzz::cdc::{Config, Decoder, Format};
+use headwater_fuzz::check::Feed;
 use libfuzzer_sys::fuzz_target;
 
-mod common;
+const LESSON: &[u8] = include_bytes!("../seeds/mongodb/create");
 
 fuzz_target!(|input: &[u8]| {
-    common::decode(Decoder::new(Config { format: Format::Mongodb, keep_before: true, ..Config::default() }), input);
+    let decoder = || Decoder::new(Config { format: Format::Mongodb, keep_before: true, ..Config::default() });
+    Feed::default().decode(decoder, LESSON, input);
 });

@@ -1,11 +1,11 @@
+//! Protobuf behind the registry's frame, message index included.
 #![no_main]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use headwater::cdc::{Config, Decoder, Known, ProtobufSchema};
+use headwater_fuzz::cdc::{Config, Decoder, Known, ProtobufSchema};
+use headwater_fuzz::check::Feed;
 use libfuzzer_sys::fuzz_target;
-
-mod common;
 
 /// Every kind of field, recursion included.
 const SCHEMA: &str = r#"syntax = "proto3"; package b;
@@ -20,11 +20,15 @@ message V { int64 id = 1; V child = 2; repeated V children = 3; map<string, doub
 message PairEntry { V key = 1; V value = 2; }
 message VariableScaleDecimal { int32 scale = 1; bytes value = 2; }
 enum E { A = 0; }"#;
+static PROTOBUF: LazyLock<Arc<ProtobufSchema>> =
+    LazyLock::new(|| Arc::new(ProtobufSchema::parse(SCHEMA, &[]).expect("a schema")));
+const LESSON: &[u8] = include_bytes!("../seeds/protobuf/create");
 
 fuzz_target!(|input: &[u8]| {
-    let mut decoder = Decoder::new(Config { registry_id_bytes: 4, keep_before: true, ..Config::default() });
-    let schema = ProtobufSchema::parse(SCHEMA, &[]).expect("the schema is valid");
-    decoder.schemas().insert(1, Known::Protobuf(Arc::new(schema)));
-    // Behind the key's separator: the frame of schema 1.
-    common::decode(decoder, &[&[0, 0, 0, 0, 0, 1], input].concat());
+    let decoder = || {
+        let mut decoder = Decoder::new(Config { registry_id_bytes: 4, keep_before: true, ..Config::default() });
+        decoder.schemas().insert(1, Known::Protobuf(PROTOBUF.clone()));
+        decoder
+    };
+    Feed::framed().decode(decoder, LESSON, input);
 });

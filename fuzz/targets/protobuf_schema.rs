@@ -1,10 +1,14 @@
+//! Protobuf schemas as a registry may give them, and a value behind each that is one.
 #![no_main]
 
-use headwater::cdc::ProtobufSchema;
+use std::sync::Arc;
+
+use headwater_fuzz::cdc::{Known, ProtobufSchema};
+use headwater_fuzz::check::schema_and_value;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(input) {
-        let _ = ProtobufSchema::parse(text, &[]);
-    }
+    schema_and_value(input, |text| {
+        ProtobufSchema::parse(text, &[]).ok().map(|schema| Known::Protobuf(Arc::new(schema)))
+    });
 });

@@ -124,7 +124,7 @@ impl Context<'_> {
 
     /// The record of an event that happened once: its row is never another.
     pub fn occurred(self, key: Row, row: Row) -> Result<Event, Fault> {
-        let index = self.topic.table_of(self.config, &self.message.topic);
+        let index = self.topic.table(self.config, &Source::default(), &self.message.topic)?;
         let Some(table) = self.topic.tables.get(index) else { return Err(unknown_table()) };
         let mut record = record(table, Op::Create, key, self.message, self.origin);
         record.row = Some(row);
@@ -134,7 +134,8 @@ impl Context<'_> {
 
     /// A message without a payload: in compacted and flattened topics it is the delete, else it follows one.
     pub fn tombstone(self) -> Result<Event, Fault> {
-        let index = self.topic.table_of(self.config, &self.message.topic);
+        let route = self.message.key.as_deref().and_then(key::route);
+        let index = self.topic.table_of(self.config, &self.message.topic, route.as_deref())?;
         let Topic { values, tables, keys: schemas, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
         if self.config.outbox_of(&table.name).is_some() {

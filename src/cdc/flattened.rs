@@ -79,13 +79,10 @@ pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
     let topic = &mut *context.topic;
     let (layouts, is_control) = match payload.schema.and_then(|schema| topic.values.get(schema)) {
         Some(schema) => (&mut schema.rows, schema.is_control),
-        None => {
-            let index = topic.table_of(context.config, &context.message.topic);
-            match topic.tables.get_mut(index) {
-                Some(table) => (&mut table.rows, false),
-                None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
-            }
-        }
+        None => match topic.expected(context.config, &context.message.topic)? {
+            Some(table) => (&mut table.rows, false),
+            None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
+        },
     };
     let row = layouts.read(reader, &mut cursor)?;
     payload.finish(&mut cursor)?;

@@ -20,6 +20,8 @@ pub const MAX_DEPTH: u32 = 120;
 pub struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    /// How many bytes of the message stand before `text`.
+    before: u32,
     lenient: bool,
 }
 
@@ -93,12 +95,12 @@ impl Next {
 impl<'a> Cursor<'a> {
     /// Starts at the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, at: 0, lenient: false }
+        Cursor { text, at: 0, before: 0, lenient: false }
     }
 
-    /// Starts at byte `at`, which must be where a character begins.
-    pub fn starting(text: &'a str, at: usize) -> Self {
-        Cursor { text, at, lenient: false }
+    /// Starts at byte `at`, which must be where a character begins, of a text with `before` bytes of the message before it.
+    pub fn starting(text: &'a str, at: usize, before: usize) -> Self {
+        Cursor { text, at, before: u32::try_from(before).unwrap_or(u32::MAX), lenient: false }
     }
 
     /// The same place, where bare `NaN`, `Infinity` and `-Infinity` are numbers: MongoDB's extended JSON has them.
@@ -144,7 +146,8 @@ impl<'a> Cursor<'a> {
         if self.at >= self.text.len() {
             return Fault::new("json.syntax", format!("the JSON ends early: expected {expected}"));
         }
-        Fault::new("json.syntax", format!("not valid JSON at byte {}: expected {expected}", self.at))
+        let at = self.at.saturating_add(self.before as usize);
+        Fault::new("json.syntax", format!("not valid JSON at byte {at}: expected {expected}"))
     }
 
     /// What the next value is.

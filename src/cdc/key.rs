@@ -4,6 +4,7 @@
 //! pipeline's declaration takes them from the row. What identifies nothing is a fault: a change of an unknown row is
 //! never applied and never dropped.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use bytestring::ByteString;
 
 use super::column::{Reader, retyped, text_value};
 use super::decoder::{Config, DeclaredKey, DeclaredTable, KeyFormat};
+use super::fault::short;
 use super::form::Form;
 use super::json::{Cursor, Next};
 use super::layout::Layouts;
@@ -129,6 +131,23 @@ fn integer(bytes: &[u8]) -> Result<i64, Fault> {
     }
 }
 
+/// The topic that an event had before topic routing, where that wrote it into a key of JSON.
+pub fn route(bytes: &[u8]) -> Option<String> {
+    // Most keys have none.
+    let at = bytes.windows(ROUTED.len()).any(|window| window == ROUTED.as_bytes());
+    let text = at.then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+    let mut cursor = Payload::beside_schema(text).unwrap_or_else(|| Cursor::new(text));
+    let mut more = cursor.open_object().ok()?;
+    while more {
+        if cursor.key().ok()?.raw == ROUTED {
+            return cursor.string().ok()?.resolve().ok().map(Cow::into_owned);
+        }
+        cursor.skip().ok()?;
+        more = cursor.more_fields().ok()?;
+    }
+    None
+}
+
 fn without_route(row: Row) -> Row {
     if row.schema().index_of(ROUTED).is_none() {
         return row;
@@ -179,7 +198,7 @@ pub fn of(
         if matches!(value, Value::Null | Value::Unchanged) {
             return Err(Fault::new(
                 "key.null",
-                format!("key column `{name}` has no value: the row cannot be identified"),
+                format!("key column `{}` has no value: the row cannot be identified", short(name)),
             ));
         }
         if let Some(other) = row.and_then(|row| row.get(name))
@@ -188,7 +207,7 @@ pub fn of(
         {
             return Err(Fault::new(
                 "key.differs",
-                format!("key column `{name}` differs between the message's key and its row"),
+                format!("key column `{}` differs between the message's key and its row", short(name)),
             ));
         }
     }

@@ -20,6 +20,8 @@ pub struct Payload {
     pub schema: Option<usize>,
     /// Where the payload begins in `doc`.
     pub at: usize,
+    /// How many bytes of the message stand before `doc`.
+    pub before: usize,
     /// Whether `}` and nothing else must follow the payload.
     pub closed_by_brace: bool,
 }
@@ -29,11 +31,11 @@ impl Payload {
     pub fn find(bytes: &Bytes, schemas: &mut Schemas, config: &Config) -> Result<Payload, Fault> {
         if let Some((schema, start, closed_by_brace)) = schemas.find(bytes) {
             let doc = utf8(bytes.slice(start..))?;
-            return Ok(Payload { doc, schema: Some(schema), at: 0, closed_by_brace });
+            return Ok(Payload { doc, schema: Some(schema), at: 0, before: start, closed_by_brace });
         }
         let doc = utf8(bytes.clone())?;
         let mut cursor = Cursor::new(&doc);
-        let bare = |doc: ByteString| Payload { doc, schema: None, at: 0, closed_by_brace: false };
+        let bare = |doc: ByteString| Payload { doc, schema: None, at: 0, before: 0, closed_by_brace: false };
         if cursor.next()? != Next::Object || !cursor.open_object()? {
             return Ok(bare(doc));
         }
@@ -50,7 +52,7 @@ impl Payload {
         let at = cursor.offset();
         let prefix = bytes.get(..at).unwrap_or_default();
         let schema = Schema::parse(schema)?.map(|schema| schemas.add(config, prefix, true, &schema));
-        Ok(Payload { doc: doc.clone(), schema, at, closed_by_brace: true })
+        Ok(Payload { doc: doc.clone(), schema, at, before: 0, closed_by_brace: true })
     }
 
     /// The payload that stands right behind a schema of which nothing is needed; `None` where `text` is no such pair.
@@ -69,12 +71,14 @@ impl Payload {
         schemas: &mut Schemas,
         config: &Config,
     ) -> Result<Payload, Fault> {
+        cursor.next()?;
+        let before = cursor.offset();
         let payload = cursor.skip()?;
         let mut schema = None;
         if cursor.more_fields()? {
             let beside = cursor.try_key("schema") && matches!(cursor.next()?, Next::Object | Next::Null);
             if !beside {
-                return Ok(Payload { doc: doc.clone(), schema: None, at: 0, closed_by_brace: false });
+                return Ok(Payload { doc: doc.clone(), schema: None, at: 0, before: 0, closed_by_brace: false });
             }
             schema = schemas.embedded(config, cursor.skip()?)?;
             if cursor.more_fields()? {
@@ -82,7 +86,7 @@ impl Payload {
             }
         }
         cursor.end()?;
-        Ok(Payload { doc: doc.slice_ref(payload), schema, at: 0, closed_by_brace: false })
+        Ok(Payload { doc: doc.slice_ref(payload), schema, at: 0, before, closed_by_brace: false })
     }
 }
 
@@ -107,7 +111,7 @@ impl Payload {
 
     /// A cursor at the payload.
     pub fn cursor(&self) -> Cursor<'_> {
-        Cursor::starting(&self.doc, self.at)
+        Cursor::starting(&self.doc, self.at, self.before)
     }
 
     /// Makes sure that the message ends where the payload does.

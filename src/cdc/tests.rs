@@ -118,6 +118,47 @@ fn an_embedded_schema_types_the_columns_and_is_learned_once() {
     }
     let broken = wrap("{\"id\":1}").replace("}}", "}");
     assert_eq!(decoder.decode(&message("t", 0, None, Some(&broken)), 0).unwrap_err().code, "json.syntax");
+    // A fault stands where it stands in the message, whether its schema was known or not.
+    let at = broken.find(r#""id":1"#).unwrap() + 6;
+    let broken = broken.replace(r#""id":1"#, r#""id":1;"#);
+    for mut decoder in [decoder, Decoder::new(Config::default())] {
+        let fault = decoder.decode(&message("t", 0, None, Some(&broken)), 0).unwrap_err();
+        assert!(fault.reason.contains(&format!("at byte {at}:")), "{at}: {fault:?}");
+    }
+}
+
+#[test]
+fn where_no_table_is_named_the_topic_names_it_and_not_an_earlier_event() {
+    let mut decoder = Decoder::new(Config::default());
+    let named = envelope("c", "null", r#"{"id":7}"#);
+    let nameless = named.replace(r#""table":"transaction","#, "");
+    assert_ne!(named, nameless);
+    for (value, table) in [(&named, "transaction"), (&nameless, "routed"), (&named, "transaction")] {
+        let event = decoder.decode(&message("bank.routed", 0, Some(r#"{"id":7}"#), Some(value)), 0).unwrap();
+        let Event::Change(record) = event else { panic!("{event:?}") };
+        assert_eq!(&*record.table, table);
+    }
+}
+
+#[test]
+fn a_tombstone_in_a_topic_of_several_tables_is_of_the_one_that_its_key_names() {
+    let mut decoder = Decoder::new(Config::default());
+    let key = |table: &str| format!(r#"{{"id":7,"__dbz__physicalTableIdentifier":"bank.public.{table}"}}"#);
+    let mut decode = |key: &str, value: Option<&str>| decoder.decode(&message("bank.routed", 0, Some(key), value), 0);
+    let event = envelope("c", "null", r#"{"id":7}"#);
+    for table in ["account", "transaction"] {
+        let event = event.replace(r#""table":"transaction""#, &format!(r#""table":"{table}""#));
+        decode(&key(table), Some(&event)).unwrap();
+    }
+    for table in ["account", "transaction"] {
+        let schema = r#"{"type":"struct","fields":[{"type":"int64","field":"id"}]}"#;
+        for key in [key(table), format!(r#"{{"schema":{schema},"payload":{}}}"#, key(table))] {
+            let Event::Change(record) = decode(&key, None).unwrap() else { panic!() };
+            assert_eq!((&*record.table, record.op, record.key.to_json()), (table, Op::Delete, r#"{"id":7}"#.into()));
+        }
+    }
+    assert_eq!(decode(r#"{"id":7}"#, None).unwrap_err().code, "tombstone.table");
+    assert_eq!(decode(&key("customer"), None).unwrap_err().code, "tombstone.table");
 }
 
 #[test]

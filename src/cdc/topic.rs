@@ -76,12 +76,10 @@ impl Topics {
 }
 
 impl Topic {
-    /// The table that `source` names, remembered as the last one.
+    /// The table that `source` names, remembered as the last one; where it names none, that which `topic` is called after.
     pub fn table(&mut self, config: &Config, source: &Source<'_>, topic: &str) -> Result<usize, Fault> {
-        let Some(table) = source.table else {
-            return Ok(self.table_of(config, topic));
-        };
-        let identity = [source.connector, source.name, source.db, source.schema, table.raw];
+        let table = source.table.map_or("", |table| table.raw);
+        let identity = [source.connector, source.name, source.db, source.schema, table];
         let same = |t: &Table| t.identity.iter().map(|part| &**part).eq(identity);
         if self.tables.get(self.last).is_some_and(same) {
             return Ok(self.last);
@@ -90,11 +88,9 @@ impl Topic {
         self.last = match at {
             Some(at) => at,
             None => {
-                let table = &*table.resolve()?;
-                let name = match (config.names, source.schema, source.db) {
-                    (Names::Table, ..) | (_, "", "") => table.to_string(),
-                    (Names::Qualified, "", db) => format!("{db}.{table}"),
-                    (Names::Qualified, schema, _) => format!("{schema}.{table}"),
+                let name = match source.table {
+                    Some(table) => qualified(config, source, &table.resolve()?),
+                    None => called_after(config, topic),
                 };
                 self.add(Table::new(config, identity.map(Box::from), &name, source.incarnation()))
             }
@@ -102,18 +98,31 @@ impl Topic {
         Ok(self.last)
     }
 
-    /// The table of events that do not name it: the topic's last one, else the one that `topic` is called after.
-    pub fn table_of(&mut self, config: &Config, topic: &str) -> usize {
-        if self.last >= self.tables.len() {
-            let mut parts = topic.rsplit('.');
-            let table = parts.next().unwrap_or(topic);
-            let name = match (config.names, parts.next()) {
-                (Names::Qualified, Some(schema)) => format!("{schema}.{table}"),
-                _ => table.to_string(),
-            };
-            self.last = self.add(Table::new(config, Default::default(), &name, 0));
+    /// The table whose rows are expected: the last one.
+    pub fn expected(&mut self, config: &Config, topic: &str) -> Result<Option<&mut Table>, Fault> {
+        if self.tables.get(self.last).is_none() {
+            self.table(config, &Source::default(), topic)?;
         }
-        self.last
+        Ok(self.tables.get_mut(self.last))
+    }
+
+    /// The table of a message that is a key and nothing else: the topic's only one. `route` is what topic routing wrote
+    /// into the key, where several tables share a topic.
+    pub fn table_of(&mut self, config: &Config, topic: &str, route: Option<&str>) -> Result<usize, Fault> {
+        match self.tables.len() {
+            0 => self.table(config, &Source::default(), topic),
+            1 => Ok(0),
+            _ => {
+                let routed = |table: &Table| route.is_some_and(|route| table.topic().eq(route));
+                self.tables.iter().position(routed).ok_or_else(|| {
+                    Fault::new(
+                        "tombstone.table",
+                        "the topic carries several tables, and the tombstone does not say which of them its key is of: \
+                         let topic routing write it into the keys (`key.enforce.uniqueness`)",
+                    )
+                })
+            }
+        }
     }
 
     fn add(&mut self, table: Table) -> usize {
@@ -125,7 +134,32 @@ impl Topic {
     }
 }
 
+/// The name of the table that `source` names as `table`.
+fn qualified(config: &Config, source: &Source<'_>, table: &str) -> String {
+    match (config.names, source.schema, source.db) {
+        (Names::Table, ..) | (_, "", "") => table.to_string(),
+        (Names::Qualified, "", db) => format!("{db}.{table}"),
+        (Names::Qualified, schema, _) => format!("{schema}.{table}"),
+    }
+}
+
+/// The name of a table that only its topic's name tells.
+fn called_after(config: &Config, topic: &str) -> String {
+    let mut parts = topic.rsplit('.');
+    let table = parts.next().unwrap_or(topic);
+    match (config.names, parts.next()) {
+        (Names::Qualified, Some(schema)) => format!("{schema}.{table}"),
+        _ => table.to_string(),
+    }
+}
+
 impl Table {
+    /// The topic that the connector would have written to.
+    fn topic(&self) -> String {
+        let [_, name, db, schema, table] = &self.identity;
+        format!("{name}.{}.{table}", if schema.is_empty() { db } else { schema })
+    }
+
     fn new(config: &Config, identity: [Box<str>; 5], name: &str, incarnation: u32) -> Self {
         let declared = config.tables.get(name).cloned();
         let documents =

@@ -79,7 +79,7 @@ fn outer_names(group: &str) -> Vec<String> {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for file in rust_files(&["src", "tests", "benches", "examples"]) {
+    for file in rust_files(&["src", "tests", "benches", "examples", "fuzz/src", "fuzz/targets"]) {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("//! "), "{} does not open with `//! `", file.display());
     }
@@ -103,6 +103,23 @@ fn arrows_point_from_components_to_the_core_and_never_back() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The fuzz targets compile two rooms by themselves: with the same libraries as the crate does, and one target a reader.
+#[test]
+fn the_fuzz_targets_read_with_the_same_libraries() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (manifest, fuzz) = (read("Cargo.toml"), read("fuzz/Cargo.toml"));
+    let dependencies = fuzz.split("[dependencies]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let own = ["cap", "libfuzzer-sys"];
+    for line in dependencies.lines().filter(|line| !own.contains(&line.split(' ').next().unwrap())) {
+        assert!(manifest.lines().any(|known| known == line), "Cargo.toml says otherwise than fuzz/Cargo.toml: {line}");
+    }
+    for file in rust_files(&["fuzz/targets"]) {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(fuzz.contains(&format!("path = \"targets/{name}.rs\"")), "fuzz/Cargo.toml does not know {name}");
+        assert!(root().join("fuzz/seeds").join(name).is_dir(), "{name} has no seeds");
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn blocks_of_markdown_are_found_and_fragments_left_out() {
     assert_eq!(pipelines_of(text), [(3, "name: n\nsource: {}\nstages: []\n".to_string())]);
 }
 
-/// Whatever a file says, it is a pipeline or has problems: mutated pipelines with a fixed seed. `fuzz/` looks further.
+/// Whatever a file says, it is a pipeline or has problems: mutated pipelines with a fixed seed.
 #[test]
 fn mutated_pipelines_get_an_answer() {
     const TOKENS: &[&str] =

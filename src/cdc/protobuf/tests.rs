@@ -262,3 +262,21 @@ fn depth_is_bounded() {
     }
     assert_eq!(schema.message(&framed(1, &[0], &body), 5).unwrap_err().code, "protobuf.shape");
 }
+
+#[test]
+fn maps_come_in_the_order_of_their_keys_each_time() {
+    let schema = r#"syntax = "proto3"; message Envelope { Value after = 1; Source source = 2; string op = 3; }
+        message Value { int64 id = 1; map<string, int64> m = 2; } message Source { string table = 1; }"#;
+    let letters: Vec<char> = ('a'..='z').collect();
+    let entry = |letter: &char| sized(2, [sized(1, letter.to_string()), int(2, 1)].concat());
+    let after = [int(1, 7), letters.iter().rev().flat_map(entry).collect()].concat();
+    let body = [sized(1, after), sized(2, sized(1, "t")), sized(3, "c")].concat();
+    let mut decoder = Decoder::new(Config { registry_id_bytes: 4, ..Config::default() });
+    decoder.schemas().insert(1, Known::Protobuf(Arc::new(ProtobufSchema::parse(schema, &[]).unwrap())));
+    let (key, value) = (Some(Bytes::from_static(br#"{"id":7}"#)), Some(framed(1, &[0], &body)));
+    let message = Message { topic: "t".into(), key, value, ..Message::default() };
+    let Event::Change(record) = decoder.decode(&message, 0).unwrap() else { panic!() };
+    let row = record.row.unwrap();
+    let Some(Value::Map(entries)) = row.get("m") else { panic!("{row:?}") };
+    assert_eq!(entries.iter().map(|(key, _)| key.to_string()).collect::<String>(), letters.iter().collect::<String>());
+}

@@ -189,7 +189,9 @@ impl Reader<'_> {
             Proto::List(items) => self.list(items, form, depth),
             Proto::Map(entries) => {
                 let entry = |(key, value)| Ok((map_key(key), self.value(value, &Form::Any, depth + 1)?));
-                let entries: Vec<_> = entries.into_iter().map(entry).collect::<Result<_, Fault>>()?;
+                let mut entries: Vec<_> = entries.into_iter().map(entry).collect::<Result<_, Fault>>()?;
+                // They come in an order of chance; the same message has to be the same row each time.
+                entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
                 Ok(self.unavailable_or(entries, depth))
             }
             Proto::Message(message) => self.message(message, form, depth),
