@@ -78,7 +78,12 @@ impl Schema {
     /// Reads a schema; `None` for `null`.
     pub fn parse(json: &str) -> Result<Option<Schema>, Fault> {
         serde_json::from_str(json)
-            .map_err(|e| Fault::new("schema.syntax", format!("the embedded schema is not a Kafka Connect schema: {e}")))
+            // The parser's own text may quote what it found.
+            .map_err(|e| {
+                let place = format!("byte {} of line {}", e.column(), e.line());
+                let reason = format!("the embedded schema is not a Kafka Connect schema, at {place} of it");
+                Fault::new("schema.syntax", reason)
+            })
     }
 
     /// The field called `name`.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::{block_on, options, stores};
 use super::{Context, Outcome, report};
 use crate::pipeline::{LoadFailure, Pipeline, ProcessVariables, load};
-use crate::record::Timestamp;
+use crate::record::{Timestamp, remedy};
 use crate::stores::{Parked, SharedStore};
 use crate::{Error, Result, runner};
 
@@ -177,7 +177,7 @@ async fn show(lot: &Lot, id: &str) -> Result<Outcome> {
 fn shown(entry: &Parked) -> Outcome {
     let message = &entry.message;
     let mut text = format!(
-        "id         {}\npipeline   {}\nstage      {}\ntable      {}\nwhen       {}\nplace      {}:{}:{}\nreason     {}: {}\n",
+        "id         {}\npipeline   {}\nstage      {}\ntable      {}\nwhen       {}\nplace      {}:{}:{}\nreason     {}: {}\nto do      {}\n",
         entry.id,
         entry.pipeline,
         entry.stage,
@@ -188,6 +188,7 @@ fn shown(entry: &Parked) -> Outcome {
         message.offset,
         entry.code,
         entry.reason,
+        remedy(&entry.code),
     );
     for (name, value) in &message.headers {
         let _ = writeln!(text, "header     {name}: {}", readable(value.as_ref()));
@@ -234,6 +235,7 @@ fn facts(entry: &Parked) -> Value {
         "table": entry.table,
         "code": entry.code,
         "reason": entry.reason,
+        "to_do": remedy(&entry.code),
         "parked_at": when(entry),
         "topic": &*entry.message.topic,
         "partition": entry.message.partition,

@@ -18,6 +18,7 @@ mod house;
 mod kafka;
 mod mariadb_types;
 mod outages;
+mod parked;
 mod pipelines;
 mod postgres_types;
 mod raw_copy;
