@@ -4,7 +4,7 @@
 //! is a stage whose effect is outside. There are no other kinds of component, no background queues and no
 //! acknowledgement objects: `Ok` from [`Stage::process`] means that the effect is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,6 +58,11 @@ pub struct Accepted {
 /// How many messages wait in each topic that a source reads; 0 is told, too.
 pub type Waiting = BTreeMap<String, u64>;
 
+/// A partition of a topic.
+pub type Place = (Arc<str>, i32);
+/// An offset in each of some partitions.
+pub type Offsets = BTreeMap<Place, i64>;
+
 /// Where records come from. One instance per lane.
 #[async_trait]
 pub trait Source: Send {
@@ -71,8 +76,18 @@ pub trait Source: Send {
     /// ended or the lane's shutdown was asked for. Cancel-safe: dropping the future loses nothing.
     async fn next(&mut self) -> Result<Option<Batch>>;
 
-    /// All that was handed out is durable: record the position.
-    async fn commit(&mut self) -> Result<()>;
+    /// All that was handed out is durable, up to these offsets where the lane keeps some of it back: record the position.
+    async fn commit(&mut self, kept: &Offsets) -> Result<()>;
+
+    /// Partitions of which nothing is wanted for now, because others have to come first. All others go on.
+    fn rest(&mut self, _ahead: &BTreeSet<Place>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The offsets from which this lane began to read its partitions, once it has some and if that can be told.
+    fn begins(&self) -> Option<Offsets> {
+        None
+    }
 
     /// Leaves the source in an orderly way (a consumer leaves its group).
     async fn close(&mut self) {}

@@ -8,6 +8,7 @@ use super::retype::Retype;
 use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
+use super::transaction::Told;
 use super::{Fault, mongodb, signal};
 use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp};
 
@@ -25,6 +26,8 @@ pub struct Context<'c> {
     pub keyless: &'c Row,
     /// The registry's schemas.
     pub schemas: &'c RegistrySchemas,
+    /// Takes which transaction the message is part of.
+    pub told: &'c mut Told,
 }
 
 /// The rows of a change.

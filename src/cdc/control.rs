@@ -10,6 +10,7 @@ use super::debezium::{Envelope, Marks};
 use super::decoder::{Control, Event};
 use super::json::{Cursor, Next};
 use super::source::scalar;
+use super::transaction::identity;
 use crate::record::{Message, Row, Value};
 
 /// Whether the message comes from a heartbeat topic.
@@ -78,11 +79,8 @@ pub fn other(envelope: &Envelope<'_>) -> Result<Event, Fault> {
     }
     if matches!(status, "BEGIN" | "END") {
         let collections = data_collections.map(|mut at| collections(&mut at)).transpose()?.unwrap_or_default();
-        // PostgreSQL's id is `txid:lsn`, the LSN another in each of the transaction's events. (SQL Server's id is an LSN
-        // of three parts and stays whole.)
-        let id = id.split_once(':').filter(|(tx, lsn)| is_number(tx) && is_number(lsn)).map_or(id, |(tx, _)| tx);
-        let (end, event_count) = (status == "END", event_count.parse().ok());
-        return Ok(Event::Control(Control::Transaction { end, id: id.to_string(), event_count, collections }));
+        let (end, event_count, id) = (status == "END", event_count.parse().ok(), identity(id).to_string());
+        return Ok(Event::Control(Control::Transaction { end, id, event_count, collections }));
     }
     if !aggregate_type.is_empty() {
         let details = additional_data.map(|mut at| text_map(&mut at)).transpose()?.unwrap_or_default();
@@ -96,10 +94,6 @@ pub fn other(envelope: &Envelope<'_>) -> Result<Event, Fault> {
         "envelope.shape",
         "expected a Debezium envelope with `op` and `source`; is the topic flattened or of another format? (`format:`)",
     ))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Reads `{name: text, …}`.

@@ -66,6 +66,8 @@ pub struct Marks<'a> {
     pub kind: &'a str,
     /// Where the notification's details stand.
     pub additional_data: Option<Cursor<'a>>,
+    /// Where the block stands that names a change's transaction.
+    pub transaction: Option<Cursor<'a>>,
     /// Whether it has CloudEvents' `specversion`.
     pub cloud_event: bool,
     /// How many fields there are that none of the events above has.
@@ -176,6 +178,10 @@ impl<'a> Marks<'a> {
                 self.data_collections = object_at(cursor)?;
                 return Ok(());
             }
+            "transaction" => {
+                self.transaction = object_at(cursor)?;
+                return Ok(());
+            }
             "additional_data" => {
                 self.additional_data = object_at(cursor)?;
                 return Ok(());
@@ -188,7 +194,7 @@ impl<'a> Marks<'a> {
                 self.cloud_event = true;
                 return cursor.skip().map(|_| ());
             }
-            "ts_us" | "ts_ns" | "transaction" | "schemaName" | "timestamp" => return cursor.skip().map(|_| ()),
+            "ts_us" | "ts_ns" | "schemaName" | "timestamp" => return cursor.skip().map(|_| ()),
             _ => {
                 self.foreign += 1;
                 return cursor.skip().map(|_| ());

@@ -10,8 +10,9 @@ use super::flattened::Metadata;
 use super::form::{DeclaredColumn, Handling};
 use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Topics;
+use super::transaction::Told;
 use super::{Fault, Outbox, Unavailable, avro, control, envelope, flattened, outbox, protobuf};
-use crate::record::{Message, Op, Record, Row};
+use crate::record::{Membership, Message, Op, Record, Row};
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,6 +100,8 @@ pub struct Config {
     pub outbox: Option<Outbox>,
     /// The table that signals to the connector are written to; its rows are no data.
     pub signal_table: Option<String>,
+    /// Whether it is asked which transaction a message is part of.
+    pub transactions: bool,
 }
 
 impl Config {
@@ -170,6 +173,7 @@ pub struct Decoder {
     topics: Topics,
     keyless: Row,
     schemas: RegistrySchemas,
+    told: Told,
     last_delete: Option<(Arc<str>, i32, i64, Bytes)>,
 }
 
@@ -177,7 +181,8 @@ impl Decoder {
     /// A decoder that has seen nothing yet.
     pub fn new(config: Config) -> Self {
         let schemas = RegistrySchemas::new(config.registry_id_bytes);
-        Decoder { config, topics: Topics::default(), keyless: Row::empty(), schemas, last_delete: None }
+        let told = Told::new(config.transactions);
+        Decoder { config, topics: Topics::default(), keyless: Row::empty(), schemas, told, last_delete: None }
     }
 
     /// The registry's schemas, to be completed before messages that name them are decoded.
@@ -185,15 +190,25 @@ impl Decoder {
         &mut self.schemas
     }
 
+    /// Which transaction the message is part of that was decoded last, with or without success; nothing unless
+    /// [`Config::transactions`] asks for it.
+    pub fn take_membership(&mut self) -> Option<Membership> {
+        self.told.take()
+    }
+
     /// What `message` says. `origin` is its index in the batch.
     pub fn decode(&mut self, message: &Message, origin: u32) -> Result<Event, Fault> {
+        self.told.take();
         if self.repeats_delete(message) {
             return Ok(Event::Control(Control::Tombstone));
         }
-        let Decoder { config, topics, keyless, schemas, .. } = &mut *self;
+        let Decoder { config, topics, keyless, schemas, told, .. } = &mut *self;
         let topic = topics.get(&message.topic);
-        let context = Context { config, topic, message, origin, keyless, schemas };
+        let context = Context { config, topic, message, origin, keyless, schemas, told };
         let event = read(context)?;
+        if let Event::Control(control) = &event {
+            self.told.control(control);
+        }
         if let (Event::Change(record), Some(key), Some(_)) = (&event, &message.key, &message.value)
             && record.op == Op::Delete
         {

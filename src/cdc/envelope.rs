@@ -37,6 +37,7 @@ pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
     let guess = Guess { rows: layouts, source: Some(&mut topic.source) };
     let envelope = Envelope::read(reader, &mut cursor, guess)?;
     payload.finish(&mut cursor)?;
+    context.told.change(envelope.marks.transaction)?;
     match (envelope.op, envelope.source) {
         (Some("m"), _) => control::logical_message(&envelope),
         (Some(op), Some(source)) => {

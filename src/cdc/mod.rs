@@ -41,6 +41,7 @@ mod source;
 mod structured;
 mod temporal;
 mod topic;
+mod transaction;
 
 pub use avro::AvroSchema;
 pub use decoder::{Config, Control, DeclaredKey, DeclaredTable, Decoder, Event, Format, KeyFormat, Names};

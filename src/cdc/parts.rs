@@ -33,13 +33,14 @@ pub struct Parts {
     op: String,
     message: Option<Row>,
     update: Option<Row>,
+    transaction: Option<Row>,
     legacy: Option<ByteString>,
 }
 
 impl Parts {
     /// Whether the field called `name` is read as a row of columns, where its schema allows it.
     pub fn is_row(name: &str) -> bool {
-        matches!(name, "before" | "after" | "source" | "message" | "updateDescription")
+        matches!(name, "before" | "after" | "source" | "message" | "updateDescription" | "transaction")
     }
 
     /// Takes a field that is a row.
@@ -50,6 +51,7 @@ impl Parts {
             "source" => self.source = Some(row),
             "message" => self.message = Some(row),
             "updateDescription" => self.update = Some(row),
+            "transaction" => self.transaction = Some(row),
             _ => {}
         }
     }
@@ -69,6 +71,7 @@ impl Parts {
     /// What the envelope says.
     pub fn judge(mut self, context: Context<'_>) -> Result<Event, Fault> {
         let source = self.source.take();
+        context.told.change_of(self.transaction.as_ref());
         if self.op == "m" {
             return control::message_of(self.message.as_ref());
         }

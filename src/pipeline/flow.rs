@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Problem, Spanned};
+use super::{Problem, Spanned, Transactions};
 use crate::record::Kind;
 
 /// The records that flow between two stages.
@@ -27,6 +27,12 @@ pub struct Flow {
     pub warnings: Vec<Problem>,
     /// Tables of categories in the raw store.
     pub results: Vec<ResultTable>,
+    /// The topics that the source reads; none where it cannot say.
+    pub topics: Vec<Spanned<String>>,
+    /// Transactions that readers of the targets are to see whole.
+    pub transactions: Option<Transactions>,
+    /// Whether a stage has told of each message which transaction it is part of.
+    pub tells_transactions: bool,
 }
 
 /// What to do when the columns of a table change while the pipeline runs: by table, and for all others.

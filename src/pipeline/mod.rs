@@ -3,6 +3,7 @@
 //! Invariant: nothing in here touches the network or starts anything.
 
 mod batch_limits;
+mod consistency;
 mod decode;
 mod diagnostic;
 mod flow;
@@ -14,6 +15,7 @@ mod variables;
 mod yaml;
 
 pub use batch_limits::BatchLimits;
+pub use consistency::Transactions;
 pub use diagnostic::{Problem, Span, Spanned, closest};
 pub use flow::{Field, Flow, OnSchemaChange, ResultTable, SchemaPolicy, TableFlow};
 pub use parking::{Parking, StopAbove};

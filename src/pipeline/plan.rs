@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::decode::{MAX_FILE_BYTES, decode};
 use super::variables::{Secrets, Variables, resolve};
-use super::{BatchLimits, Field, Flow, Node, NodeKind, Parking, Problem, Section, Spanned, TableFlow, parse};
+use super::{
+    BatchLimits, Field, Flow, Node, NodeKind, Parking, Problem, Section, Spanned, TableFlow, Transactions, parse,
+};
 use crate::record::{Column, TableSchema};
 use crate::stage::{Registry, Source, Stage};
 
@@ -31,6 +33,8 @@ pub struct Pipeline {
     pub parking: Parking,
     /// The store of what must outlive a run: the raw store, else that of the rejects. May hold a password.
     pub state: Arc<str>,
+    /// Transactions of the source that readers of the targets are to see whole.
+    pub transactions: Option<Transactions>,
     /// How long a stop may take before lanes are dropped.
     pub shutdown: Duration,
     /// The source and the stages with what flows out of each, in order.
@@ -162,9 +166,15 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     let batch = section.section("batch", BatchLimits::read).unwrap_or_default();
     let parking = section.section("parking", Parking::read).unwrap_or_default();
     let shutdown = section.duration("shutdown").map_or(DEFAULT_SHUTDOWN, |d| d.value);
+    let transactions = Transactions::read(&mut section);
     problems.extend(section.finish());
     let source = source?;
-    let (_, steps) = instantiate(&source, &stages, registry, None, problems);
+    let (_, steps) = instantiate(&source, &stages, registry, transactions.as_ref(), None, problems);
+    if let Some(transactions) = &transactions {
+        let lanes = root.get("lanes").filter(|_| lanes > 1);
+        let flows: Vec<&Flow> = steps.iter().map(|step| &step.flow).collect();
+        problems.extend(transactions.check(lanes, &flows));
+    }
     let store = steps.last().and_then(|step| step.flow.store.clone());
     let warnings = steps.last().map(|step| step.flow.warnings.clone()).unwrap_or_default();
     let parking = parking.in_store(store.clone().unwrap_or_else(|| format!("{}-parking", name.value)));
@@ -172,9 +182,10 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     Some(Pipeline {
         name: name.value.as_str().into(),
         lanes,
-        batch,
+        batch: transactions.as_ref().map_or(batch, |transactions| transactions.share(batch)),
         parking,
         state,
+        transactions,
         shutdown,
         steps,
         warnings,
@@ -240,6 +251,7 @@ fn instantiate(
     source: &Part,
     stages: &[Part],
     registry: &Registry,
+    transactions: Option<&Transactions>,
     seen: Option<(&str, &TableSchema)>,
     problems: &mut Vec<Problem>,
 ) -> (Option<Components>, Vec<Step>) {
@@ -250,6 +262,7 @@ fn instantiate(
         Some((mut component, sound)) => (settle(component.plan(), Flow::default(), sound, problems), Some(component)),
         None => (unknown_after(Flow::default()), None),
     };
+    flow.transactions = transactions.cloned();
     steps.push(Step { id: format!("source:{}", source.name.value), flow: flow.clone() });
     let mut components = Vec::with_capacity(stages.len());
     for (index, stage) in stages.iter().enumerate() {
@@ -333,7 +346,9 @@ impl Pipeline {
     /// Fresh components, planned, for one lane.
     pub fn build(&self) -> Result<Components, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (components, _) = instantiate(&self.source, &self.stages, &self.registry, None, &mut problems);
+        let transactions = self.transactions.as_ref();
+        let (components, _) =
+            instantiate(&self.source, &self.stages, &self.registry, transactions, None, &mut problems);
         components.ok_or(problems)
     }
 
@@ -342,7 +357,8 @@ impl Pipeline {
     pub fn check_again(&self, table: &str, before: &TableSchema, now: &TableSchema) -> Vec<String> {
         let problems = |columns: &TableSchema| {
             let mut problems = Vec::new();
-            instantiate(&self.source, &self.stages, &self.registry, Some((table, columns)), &mut problems);
+            let (transactions, seen) = (self.transactions.as_ref(), Some((table, columns)));
+            instantiate(&self.source, &self.stages, &self.registry, transactions, seen, &mut problems);
             problems
         };
         let was = problems(before);

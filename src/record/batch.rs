@@ -4,7 +4,7 @@
 //! `records` is the order of the log per key; a record is either in `records` or its message is named in `rejects`,
 //! or a stage dropped it on purpose (filter, stale version).
 
-use super::{Message, Record};
+use super::{Membership, Message, Record, Unity};
 
 /// Records in order, and the rejects taken out of them.
 #[derive(Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Batch {
     pub rejects: Vec<Reject>,
     /// What the source told about itself on the way.
     pub news: Vec<News>,
+    /// Which messages (by index, in order) are part of a transaction; empty unless the pipeline keeps those together.
+    pub members: Vec<(u32, Membership)>,
+    /// How its records are to be seen by readers of a target.
+    pub unity: Unity,
 }
 
 /// What a source tells about itself, beside its rows.

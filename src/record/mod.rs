@@ -15,6 +15,7 @@ mod remedy;
 mod row;
 mod schema;
 mod time;
+mod transaction;
 mod value;
 
 pub use batch::{Batch, News, Reject};
@@ -28,6 +29,7 @@ pub use remedy::{REMEDIES, remedy};
 pub use row::{Row, Values};
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};
 pub use time::{Date, Time, Timestamp};
+pub use transaction::{Membership, Role, Torn, Unity};
 pub use value::Value;
 
 use std::sync::Arc;

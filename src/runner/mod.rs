@@ -4,7 +4,8 @@
 //! - a lane is one loop, `next → stages → park rejects → commit`, and has one batch in flight;
 //! - the reaction to an error follows from its kind: [`Error::Unavailable`] rebuilds the lane from the last committed
 //!   position after a pause, everything else ends the pipeline;
-//! - a stopped lane has either committed its batch or will read it again.
+//! - a stopped lane has either committed its batch or will read it again;
+//! - what a lane holds back of transactions that are not whole is not committed.
 //!
 //! Deliberately absent: queues between stages, retries inside of components, supervision across processes (Kafka's
 //! consumer groups do that).
@@ -20,6 +21,7 @@ mod report;
 mod retry;
 mod shapes;
 mod signals;
+mod transactions;
 
 pub use fleet::{Ended, run_all};
 pub use lane::work_through;

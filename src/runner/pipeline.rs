@@ -12,8 +12,9 @@ use super::lane::Lane;
 use super::parking::Parking;
 use super::progress::PipelineProgress;
 use super::shapes::Shapes;
+use super::transactions::{CatchUp, Gather};
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Step};
 use crate::record::Batch;
 use crate::stage::{Accepted, LaneContext};
 use crate::stores::Stores;
@@ -160,7 +161,8 @@ async fn work_once(
             over.end(&pipeline.name, context.lane);
         }
     };
-    let worked = lane.work(parking, |waiting| progress.waiting(context.lane, waiting), committed).await;
+    let worked =
+        lane.work(&context.shutdown, parking, |waiting| progress.waiting(context.lane, waiting), committed).await;
     lane.source.close().await;
     worked
 }
@@ -172,8 +174,21 @@ async fn open_lane(pipeline: &Arc<Pipeline>, context: &LaneContext) -> Result<La
         stage.open(context).await.map_err(|e| e.at(&*id))?;
     }
     lane.shapes.open(context).await?;
+    lane.gather = gather(pipeline, context).await?;
     lane.source.open(context).await.map_err(|e| e.at("source"))?;
     Ok(lane)
+}
+
+/// What holds transactions back until they are whole, where the pipeline asks for it.
+async fn gather(pipeline: &Pipeline, context: &LaneContext) -> Result<Option<Gather>> {
+    let Some(transactions) = &pipeline.transactions else { return Ok(None) };
+    let flow = |step: Option<&Step>| step.map(|step| step.flow.clone()).unwrap_or_default();
+    let topics: Vec<String> = flow(pipeline.steps.first()).topics.into_iter().map(|topic| topic.value).collect();
+    let catch_up = match flow(pipeline.steps.last()).store {
+        Some(store) => CatchUp::to(context.stores.get(&store).await?.positions().await?, &topics),
+        None => CatchUp::default(),
+    };
+    Ok(Some(Gather::new(transactions, &topics, catch_up)))
 }
 
 /// The components of a lane, not opened yet.
@@ -181,7 +196,7 @@ pub(super) fn build_lane(pipeline: &Arc<Pipeline>) -> Result<Lane> {
     let (source, stages) = pipeline.build().map_err(|problems| {
         Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
     })?;
-    Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()) })
+    Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()), gather: None })
 }
 
 /// Sleeps; false when the shutdown came first.

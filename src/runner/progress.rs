@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::record::{Batch, News, Timestamp};
+use crate::record::{Batch, News, Timestamp, Torn, Unity};
 use crate::stage::Waiting;
 
 /// What is further behind than this many messages is being loaded, not followed, unless the source tells better.
 const LOADING_ABOVE: u64 = 10_000;
+/// How often it is said that transactions are torn, for each reason.
+const SAY_TORN_EVERY: Duration = Duration::from_secs(10);
 
 /// Counters of one pipeline, shared by its lanes.
 pub struct PipelineProgress {
@@ -23,6 +25,10 @@ pub struct PipelineProgress {
     read: AtomicU64,
     emitted: AtomicU64,
     parked: AtomicU64,
+    whole: AtomicU64,
+    torn: AtomicU64,
+    /// Reasons of torn transactions: when they were said last, and how many have come since.
+    tears: Mutex<BTreeMap<Torn, (Instant, u64)>>,
     /// What waits for each lane; `None` until its source has told.
     waiting: Vec<Mutex<Option<Waiting>>>,
     topics: Mutex<BTreeMap<String, Done>>,
@@ -63,6 +69,10 @@ pub struct Snapshot {
     pub emitted: u64,
     /// Messages parked.
     pub parked: u64,
+    /// Transactions of the source that became visible whole, where the pipeline asks for that.
+    pub whole: u64,
+    /// Those that did not.
+    pub torn: u64,
     /// Seconds since the start.
     pub elapsed_secs: f64,
     /// By topic.
@@ -83,6 +93,9 @@ impl PipelineProgress {
             read: AtomicU64::new(0),
             emitted: AtomicU64::new(0),
             parked: AtomicU64::new(0),
+            whole: AtomicU64::new(0),
+            torn: AtomicU64::new(0),
+            tears: Mutex::default(),
             waiting: std::iter::repeat_with(Mutex::default).take(lanes).collect(),
             topics: Mutex::default(),
             alive_ms: AtomicI64::new(0),
@@ -103,6 +116,7 @@ impl PipelineProgress {
         self.read.fetch_add(batch.messages.len() as u64, Relaxed);
         self.emitted.fetch_add(batch.records.len() as u64, Relaxed);
         self.parked.fetch_add(parked as u64, Relaxed);
+        self.take_unity(batch.unity);
         batch.news.iter().for_each(|news| self.take(news));
         let mut topics = locked(&self.topics);
         for run in batch.messages.chunk_by(|a, b| a.topic == b.topic) {
@@ -115,6 +129,30 @@ impl PipelineProgress {
                 done.newest_ms = run.iter().filter_map(|m| m.timestamp_ms).max().max(done.newest_ms);
             }
         }
+    }
+
+    /// Counts transactions; says why some were torn, at most once in a while for each reason.
+    fn take_unity(&self, Unity { torn, transactions, .. }: Unity) {
+        let Some(why) = torn.filter(|_| transactions > 0) else {
+            self.whole.fetch_add(transactions, Relaxed);
+            return;
+        };
+        self.torn.fetch_add(transactions, Relaxed);
+        let now = Instant::now();
+        let mut tears = locked(&self.tears);
+        let known = tears.get(&why).copied();
+        let count = known.map_or(0, |(_, count)| count) + transactions;
+        if known.is_some_and(|(said, _)| now.duration_since(said) < SAY_TORN_EVERY) {
+            tears.entry(why).and_modify(|(_, waiting)| *waiting = count);
+            return;
+        }
+        tears.insert(why, (now, 0));
+        tracing::warn!(
+            pipeline = self.name,
+            transactions = count,
+            reason = why.as_str(),
+            "transactions are not seen whole; their documents have `_headwater.torn`"
+        );
     }
 
     fn take(&self, news: &News) {
@@ -147,6 +185,8 @@ impl PipelineProgress {
             read: self.read.load(Relaxed),
             emitted: self.emitted.load(Relaxed),
             parked: self.parked.load(Relaxed),
+            whole: self.whole.load(Relaxed),
+            torn: self.torn.load(Relaxed),
             elapsed_secs: self.started.elapsed().as_secs_f64(),
             topics: self.reached(now_ms, loading),
             source_secs: alive_ms.map(|at_ms| age_secs(now_ms, at_ms)),

@@ -107,6 +107,8 @@ fn log(name: &str, now: &Snapshot, pace: &Pace) {
         read = now.read,
         emitted = now.emitted,
         parked = now.parked,
+        transactions_whole = now.whole,
+        transactions_torn = now.torn,
         rate = pace.whole.per_sec.round(),
         lag = total.waiting,
         lag_secs = total.lag_secs,
@@ -167,6 +169,9 @@ fn lines(now: &Snapshot, pace: &Pace) -> String {
     let mut text = line(&now.total(), pace.whole.per_sec);
     if now.parked > 0 {
         text.push_str(&format!("  parked {}", now.parked));
+    }
+    if now.torn > 0 {
+        text.push_str(&format!("  torn {} of {}", now.torn, now.torn + now.whole));
     }
     let mut topics: Vec<_> = now.topics.iter().collect();
     topics.sort_by_key(|(_, reached)| std::cmp::Reverse(reached.waiting));

@@ -38,6 +38,7 @@ struct Sqlite {
     table: Option<Spanned<String>>,
     keep: Duration,
     file: Option<File>,
+    here: Spanned<()>,
 }
 
 /// The open file; on its way through a blocking thread while a batch is written.
@@ -66,6 +67,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         table: section.text("table"),
         keep: keep.map_or(Duration::from_secs(30 * 86_400), |keep| keep.value),
         file: None,
+        here: section.here(),
     })
 }
 
@@ -73,6 +75,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
 impl Stage for Sqlite {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
         let mut problems = Vec::new();
+        problems.extend(input.transactions.as_ref().map(|wanted| wanted.refused(&self.here, "sqlite")));
         if let Some(name) = &self.table {
             if let Err(expected) = check_table(name) {
                 problems.push(name.problem("value.wrong", format!("expected {expected}")));

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section, Spanned};
 use crate::record::{Batch, Epoch, Message};
-use crate::stage::{LaneContext, Source};
+use crate::stage::{LaneContext, Offsets, Source};
 
 /// A line longer than this is not a recorded message.
 const MAX_LINE_BYTES: u64 = 256 << 20;
@@ -95,7 +95,11 @@ impl Source for FileSource {
         Ok((!messages.is_empty() || self.waiting.is_some()).then(|| Batch::from_messages(messages)))
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, kept: &Offsets) -> Result<()> {
+        // What is kept back may lie anywhere in what was read. A recording ends; until then the last position stands.
+        if !kept.is_empty() {
+            return Ok(());
+        }
         // A message that waits for its time has been read but not handed out.
         let read = self.reader.as_ref().map_or(0, |r| r.line);
         let done = read - u64::from(self.waiting.is_some());
@@ -344,7 +348,7 @@ mod tests {
         let mut first = source(&path);
         first.open(&lane(dir.path())).await.unwrap();
         assert_eq!(offsets(&mut first).await, [0, 1, 2]);
-        first.commit().await.unwrap();
+        first.commit(&Offsets::new()).await.unwrap();
         assert_eq!(offsets(&mut first).await, [3, 4, 5], "read, but never committed");
 
         let mut second = source(&path);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use headwater::Result;
 use headwater::pipeline::{Field, Flow, Problem, Section, Spanned, TableFlow, load_text};
 use headwater::record::{Batch, Kind};
-use headwater::stage::{LaneContext, Registry, Source, Stage};
+use headwater::stage::{LaneContext, Offsets, Registry, Source, Stage};
 
 /// Gives one table `orders` with the fields `id` and `total`.
 struct Orders {
@@ -30,7 +30,7 @@ impl Source for Orders {
     async fn next(&mut self) -> Result<Option<Batch>> {
         Ok(None)
     }
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, _: &Offsets) -> Result<()> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::pipeline::{BatchLimits, Section, parse};
-use headwater::stage::{Accepted, LaneContext, Source};
+use headwater::stage::{Accepted, LaneContext, Offsets, Source};
 use headwater::stores::Stores;
 use headwater::{Error, sources};
 use rdkafka::ClientConfig;
@@ -110,7 +110,7 @@ async fn only_what_was_committed_is_not_read_again() {
     let mut second = topic.source();
     second.open(&lane(false)).await.unwrap();
     assert_eq!(read(&mut *second).await.unwrap(), numbers(0..5), "nothing was committed");
-    second.commit().await.unwrap();
+    second.commit(&Offsets::new()).await.unwrap();
     second.close().await;
 
     topic.produce(5..7).await;
@@ -128,7 +128,7 @@ async fn lost_offsets_stop_with_the_missing_range_until_the_gap_is_accepted() {
     let mut reader = topic.source();
     reader.open(&lane(false)).await.unwrap();
     read(&mut *reader).await.unwrap();
-    reader.commit().await.unwrap();
+    reader.commit(&Offsets::new()).await.unwrap();
     reader.close().await;
     topic.produce(10..20).await;
     topic.delete_records_before(15).await;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use headwater::pipeline::{Flow, Problem, Section, load_text};
 use headwater::record::{Batch, Epoch, Message, Reject};
 use headwater::runner::{Outcome, RunOptions, run_all};
-use headwater::stage::{LaneContext, Registry, Source, Stage};
+use headwater::stage::{LaneContext, Offsets, Registry, Source, Stage};
 use headwater::stores::Stores;
 use headwater::{Error, Result};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,7 @@ impl Source for Log {
         Ok(Some(Batch::from_messages(batch)))
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, _: &Offsets) -> Result<()> {
         let effects = self.world.effects.lock().unwrap();
         assert!((0..self.next).all(|offset| effects.contains(&(offset as i64))), "committed before the effect");
         *self.world.committed.lock().unwrap() = self.next;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use headwater::pipeline::{Flow, Problem, Section, load_text};
 use headwater::record::{Batch, Epoch, Message};
 use headwater::runner::{Outcome, RunOptions, run_all};
-use headwater::stage::{LaneContext, Source};
+use headwater::stage::{LaneContext, Offsets, Source};
 use headwater::stores::{Parked, Stores};
 use headwater::{Error, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -125,7 +125,7 @@ impl Source for Log {
         Ok((!batch.is_empty()).then(|| Batch::from_messages(batch)))
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, _: &Offsets) -> Result<()> {
         Ok(())
     }
 }

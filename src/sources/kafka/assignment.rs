@@ -4,6 +4,7 @@
 //! lies outside of the log is a failure with the missing range, unless the gap was accepted; a partition that begins a new
 //! life, or came into being later, is read from its beginning.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::reader::Reader;
 use super::topics::grown;
 use crate::error::{Error, Result};
 use crate::record::{Epoch, Message};
-use crate::stage::Waiting;
+use crate::stage::{Offsets, Place, Waiting};
 
 /// How long an answer may take.
 pub const BROKER_WAIT: Duration = Duration::from_secs(20);
@@ -62,6 +63,8 @@ struct Partition {
     /// All before this offset has been fetched and handed out, as of the last statistics. It runs ahead of the last
     /// message where transaction markers or compaction leave offsets without one.
     passed: i64,
+    /// Whether it is paused.
+    rests: bool,
 }
 
 impl Partition {
@@ -114,6 +117,38 @@ impl Assignment {
                 .all(|((topic, partition), p)| p.next(reader.next_offset(topic, *partition)) >= p.end_at_start)
     }
 
+    /// Lets these partitions rest, and no others. One that comes back after a rebalance does not rest.
+    pub fn rest(&self, consumer: &BaseConsumer<Self>, ahead: &BTreeSet<Place>) -> Result<(), KafkaError> {
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        {
+            let mut state = self.state();
+            for ((topic, partition), known) in &mut state.partitions {
+                let rests = ahead.contains(&(topic.as_str().into(), *partition));
+                if rests != known.rests {
+                    known.rests = rests;
+                    let list = if rests { &mut pause } else { &mut resume };
+                    list.add_partition(topic, *partition);
+                }
+            }
+        }
+        if pause.count() > 0 {
+            consumer.pause(&pause)?;
+        }
+        if resume.count() > 0 {
+            consumer.resume(&resume)?;
+        }
+        Ok(())
+    }
+
+    /// From where the assigned partitions are read; `None` until there were some.
+    pub fn begins(&self) -> Option<Offsets> {
+        let state = self.state();
+        let begin = |((topic, partition), known): (&(String, i32), &Partition)| {
+            ((topic.as_str().into(), *partition), known.start)
+        };
+        state.assigned_once.then(|| state.partitions.iter().map(begin).collect())
+    }
+
     /// Messages behind what was handed out.
     pub fn lag(&self, reader: &Reader) -> u64 {
         self.state()
@@ -158,7 +193,7 @@ impl Assignment {
             let start = self.start_offset(topic, partition, committed, (low, high), life, anchors.get(&partition))?;
             list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(broker)?;
             let epoch = life.epoch(partition);
-            let known = Partition { epoch, start, end_at_start: high, end: high, passed: start };
+            let known = Partition { epoch, start, end_at_start: high, end: high, passed: start, rests: false };
             self.state().later_lives |= epoch != Epoch::default();
             self.state().partitions.insert((topic.to_string(), partition), known);
         }

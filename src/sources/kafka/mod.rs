@@ -28,6 +28,7 @@ mod reader;
 mod topics;
 mod witness;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section};
 use crate::record::{Batch, Message};
-use crate::stage::{Accepted, LaneContext, Source, Waiting};
+use crate::stage::{Accepted, LaneContext, Offsets, Place, Source, Waiting};
 
 use assignment::Assignment;
 use memory::{Anchor, Memory};
@@ -89,7 +90,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Source> {
 #[async_trait]
 impl Source for KafkaSource {
     fn plan(&mut self) -> Result<Flow, Vec<Problem>> {
-        Ok(Flow { open: true, ..Flow::default() })
+        Ok(Flow { open: true, topics: self.options.topics.clone(), ..Flow::default() })
     }
 
     async fn open(&mut self, lane: &LaneContext) -> Result<()> {
@@ -145,11 +146,12 @@ impl Source for KafkaSource {
         Ok(Some(Batch::from_messages(messages)))
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, kept: &Offsets) -> Result<()> {
         let (Some(consumer), Some(memory)) = (&self.consumer, &self.memory) else { return Ok(()) };
         let mut offsets = TopicPartitionList::new();
-        for ((topic, partition), next) in self.reader.uncommitted() {
-            offsets.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(|e| {
+        for (place @ (topic, partition), next) in self.reader.uncommitted() {
+            let next = kept.get(place).map_or(*next, |first| *first.min(next));
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(next)).map_err(|e| {
                 Error::Broken(format!("topic {topic} partition {partition}: cannot name offset {next}: {e}"))
             })?;
         }
@@ -157,19 +159,32 @@ impl Source for KafkaSource {
             return Ok(());
         }
         match tokio::task::block_in_place(|| consumer.commit(&offsets, CommitMode::Sync)) {
-            Ok(()) => self.reader.committed(),
+            Ok(()) => self.reader.committed(kept),
             // The offsets stay with us and go with the next commit; if the partition is taken away before, its new
             // owner reads the batch again, which changes nothing.
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress)) => return Ok(()),
             Err(e) => return Err(self.unavailable("offsets were not accepted; the partitions may have moved", &e)),
         }
         // Behind the commit: a partition whose anchor is of an earlier life is read from its beginning once more.
-        if !self.anchors.is_empty() {
-            memory.anchor(&self.anchors).await?;
-            self.known.extend(self.anchors.drain(..).map(|(topic, partition, _)| (topic, partition)));
+        let is_kept = |(topic, partition, anchor): &mut (String, i32, Anchor)| {
+            kept.get(&(topic.as_str().into(), *partition)).is_some_and(|first| *first <= anchor.offset)
+        };
+        let durable: Vec<_> = self.anchors.extract_if(.., |anchor| !is_kept(anchor)).collect();
+        if !durable.is_empty() {
+            memory.anchor(&durable).await?;
+            self.known.extend(durable.into_iter().map(|(topic, partition, _)| (topic, partition)));
             self.anchored = Instant::now();
         }
         Ok(())
+    }
+
+    fn rest(&mut self, ahead: &BTreeSet<Place>) -> Result<()> {
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        consumer.context().rest(consumer, ahead).map_err(|e| self.unavailable("partitions cannot be paused", &e))
+    }
+
+    fn begins(&self) -> Option<Offsets> {
+        self.consumer.as_ref().and_then(|consumer| consumer.context().begins())
     }
 
     async fn close(&mut self) {
@@ -202,6 +217,10 @@ impl KafkaSource {
     /// Keeps the last message of each partition in mind, now and then: it is remembered once its effect is durable.
     fn note_anchors(&mut self, messages: &[Message]) {
         let seen = |(topic, partition): &(Arc<str>, i32)| self.known.contains(&(topic.to_string(), *partition));
+        // Some wait for what the lane keeps back.
+        if !self.anchors.is_empty() {
+            return;
+        }
         if self.anchored.elapsed() < ANCHOR_EVERY && self.reader.uncommitted().all(|(place, _)| seen(place)) {
             return;
         }

@@ -17,6 +17,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rustc_hash::FxHashMap;
 
 use crate::record::Message;
+use crate::stage::Offsets;
 
 /// The largest buffer that is kept from one batch to the next.
 const KEPT_BYTES: usize = 9 << 20;
@@ -87,9 +88,9 @@ impl Reader {
         self.uncommitted.iter()
     }
 
-    /// The broker has accepted all of them.
-    pub fn committed(&mut self) {
-        self.uncommitted.clear();
+    /// The broker has accepted all of them, up to what is `kept` back.
+    pub fn committed(&mut self, kept: &Offsets) {
+        self.uncommitted.retain(|place, next| kept.get(place).is_some_and(|first| first < next));
     }
 
     /// The offset behind the last message handed out of a partition.

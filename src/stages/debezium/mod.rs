@@ -49,6 +49,7 @@ pub struct DebeziumStage {
     registry: Option<Registry>,
     on_schema_change: OnSchemaChange,
     warnings: Vec<Problem>,
+    here: Spanned<()>,
 }
 
 /// Makes the stage from its section.
@@ -108,8 +109,16 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         registry_id_bytes,
         outbox,
         signal_table,
+        transactions: false,
     };
-    Box::new(DebeziumStage { decoder: Decoder::new(config.clone()), config, registry, on_schema_change, warnings })
+    Box::new(DebeziumStage {
+        decoder: Decoder::new(config.clone()),
+        config,
+        registry,
+        on_schema_change,
+        warnings,
+        here: section.here(),
+    })
 }
 
 fn outbox(section: &mut Section<'_>) -> Outbox {
@@ -221,8 +230,18 @@ fn column(section: &mut Section<'_>, name: &str, node: &Node) -> Option<Declared
 #[async_trait]
 impl Stage for DebeziumStage {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
+        let asked = input.transactions.is_some();
+        if asked && self.config.format != Format::Debezium {
+            let text = "rows of this format do not tell the transaction that they were changed in";
+            let help = "leave the connector's envelope as it is, or leave `consistency: transaction` out";
+            return Err(vec![self.here.problem("consistency.untold", text).help(help)]);
+        }
+        if asked {
+            self.config.transactions = true;
+            self.decoder = Decoder::new(self.config.clone());
+        }
         let on_schema_change = self.on_schema_change.clone();
-        let mut flow = Flow { open: true, on_schema_change, ..input };
+        let mut flow = Flow { open: true, on_schema_change, tells_transactions: asked, ..input };
         flow.warnings.append(&mut self.warnings);
         for (name, table) in &self.config.tables {
             flow.tables.insert(name.clone(), table_flow(name, table));
@@ -235,7 +254,9 @@ impl Stage for DebeziumStage {
         batch.records.reserve(batch.messages.len());
         for (origin, message) in batch.messages.iter().enumerate() {
             let origin = u32::try_from(origin).unwrap_or(u32::MAX);
-            match self.decode(message, origin).await? {
+            let decoded = self.decode(message, origin).await?;
+            batch.members.extend(self.decoder.take_membership().map(|membership| (origin, membership)));
+            match decoded {
                 Ok(Event::Change(record)) => batch.records.push(record),
                 Ok(Event::Control(control)) => batch.news.extend(news(&control)),
                 Err(fault) => {

@@ -1,0 +1,342 @@
+//! Puts the transactions of the source together again (`consistency: transaction`).
+//!
+//! A transaction's changes arrive from several partitions, in each of them in order, but at any time; the connector's own
+//! topic says how many there are. So what has been decoded is held back, partition by partition, and leaves as the largest
+//! *cut*: a piece from the front of every partition, such that no transaction lies on both sides. A batch of it is written
+//! as one.
+//!
+//! Why a cut: order per partition is order per key, and stays. Beginnings and ends of transactions are messages of them,
+//! too, and lie in one partition in the order of the commits; so transactions become visible in that order. Whatever was
+//! read twice, after the connector went back, is held to the same rule. And what is held back is the rest of each
+//! partition: one offset each tells the source how far all is durable.
+//!
+//! Invariants
+//! - memory is bounded by `events` and `bytes` and one batch; the transaction that has waited longest then leaves as it is,
+//!   *torn*: its documents are written one by one, and say why;
+//! - a transaction that is not torn never leaves in parts;
+//! - nothing is forgotten: a message is held, or it has left. One that is read a second time while the lane lives is one
+//!   of these.
+//!
+//! Deliberately absent: anything durable. A lane that begins again reads again what it had held.
+
+mod catch_up;
+mod group;
+mod queue;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::error::{Error, Result};
+use crate::pipeline::Transactions;
+use crate::record::{Batch, Membership, News, Reject, Role, Torn, Unity};
+use crate::stage::{Offsets, Place};
+
+pub use catch_up::CatchUp;
+use catch_up::Partitions;
+use group::{Expected, Group};
+use queue::{Held, Queue, Tie};
+
+/// Identities of torn transactions that are kept, to know the rest of them when it comes.
+const TORN_KEPT: usize = 1_024;
+
+/// Decoded messages that wait for the rest of their transactions.
+pub struct Gather {
+    limits: Transactions,
+    expected: Expected,
+    places: FxHashMap<Place, usize>,
+    queues: Vec<Queue>,
+    /// Transactions that have not left, by number: older ones have lower numbers.
+    groups: BTreeMap<u64, Group>,
+    numbers: FxHashMap<Arc<str>, u64>,
+    next_number: u64,
+    torn: VecDeque<(Arc<str>, Torn)>,
+    arrived: u64,
+    held: usize,
+    bytes: usize,
+    news: Vec<News>,
+    clock: Clock,
+    catch_up: CatchUp,
+}
+
+/// What leaves: a batch, and the rejects that its messages brought.
+pub type Released = (Batch, Vec<(String, Reject)>);
+
+/// Time as transactions wait for it. While a batch is written nobody reads, and nothing can come: that hardly counts.
+struct Clock {
+    now: Duration,
+    last: Instant,
+    step_max: Duration,
+}
+
+impl Clock {
+    fn tick(&mut self) -> Duration {
+        let passed = self.last.elapsed();
+        self.last = Instant::now();
+        self.now += passed.min(self.step_max);
+        self.now
+    }
+}
+
+impl Gather {
+    /// Nothing is held. `topics` are those that the source reads; none where it cannot say.
+    pub fn new(limits: &Transactions, topics: &[String], catch_up: CatchUp) -> Self {
+        Gather {
+            limits: limits.clone(),
+            expected: Expected::new(limits.prefix(), topics),
+            places: FxHashMap::default(),
+            queues: Vec::new(),
+            groups: BTreeMap::new(),
+            numbers: FxHashMap::default(),
+            next_number: 0,
+            torn: VecDeque::new(),
+            arrived: 0,
+            held: 0,
+            bytes: 0,
+            news: Vec::new(),
+            clock: Clock { now: Duration::ZERO, last: Instant::now(), step_max: limits.age / 10 },
+            catch_up,
+        }
+    }
+
+    /// Takes a decoded batch with what its decoder rejected.
+    pub fn take(&mut self, batch: Batch, rejects: Vec<(String, Reject)>) -> Result<()> {
+        self.clock.tick();
+        let Batch { messages, records, members, news, .. } = batch;
+        self.news.extend(news);
+        let mut members = members.into_iter().peekable();
+        let mut records = records.into_iter().peekable();
+        let mut rejects = rejects.into_iter().peekable();
+        for (origin, message) in messages.into_iter().enumerate() {
+            let is_here = |at: u32| at as usize == origin;
+            let member = members.next_if(|(at, _)| is_here(*at)).map(|(_, member)| member);
+            let mut held = Held::new(self.arrived, message);
+            held.records.extend(std::iter::from_fn(|| records.next_if(|record| is_here(record.origin))));
+            held.rejects.extend(std::iter::from_fn(|| rejects.next_if(|(_, reject)| is_here(reject.origin))));
+            self.arrived += 1;
+            let place = (held.message.topic.clone(), held.message.partition);
+            let number = *self.places.entry(place).or_insert(self.queues.len());
+            if number == self.queues.len() {
+                self.queues.push(Queue::default());
+            }
+            if self.queues.get(number).is_some_and(|queue| queue.has_seen(held.message.offset)) {
+                continue; // Partitions that come back are read from the last commit; this lane still holds the rest.
+            }
+            held.tie = self.tie(number, &held, member)?;
+            self.held += 1;
+            self.bytes += held.size;
+            if let Some(queue) = self.queues.get_mut(number) {
+                queue.push(held);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a message belongs to.
+    fn tie(&mut self, queue: usize, held: &Held, member: Option<Membership>) -> Result<Tie> {
+        let Some(Membership { id, role }) = member else { return Ok(held.tie_without_transaction()) };
+        let message = &held.message;
+        if matches!(role, Role::Begin | Role::End { .. }) && message.partition != 0 {
+            return Err(Error::Broken(format!(
+                "topic {} has several partitions: with `consistency: transaction` the connector's transaction topic has to \
+                 have one, in which transactions lie in the order of their commits. create it anew with one partition \
+                 (topic.creation.* of the connector)",
+                message.topic
+            )));
+        }
+        if role == Role::Begin {
+            self.torn.retain(|(known, _)| *known != id);
+        } else if let Some((_, why)) = self.torn.iter().find(|(known, _)| *known == id) {
+            return Ok(Tie::Torn(*why));
+        }
+        let now = self.clock.now;
+        let number = *self.numbers.entry(id.clone()).or_insert_with(|| {
+            self.next_number += 1;
+            self.groups.insert(self.next_number, Group::new(id, now));
+            self.next_number
+        });
+        let Some(queue_state) = self.queues.get(queue) else { return Ok(Tie::None) };
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.take(queue, queue_state.next_index(), message, role, &self.expected);
+        }
+        Ok(Tie::Group(number))
+    }
+
+    /// The next batch that may leave.
+    pub fn release(&mut self) -> Option<Released> {
+        let now = self.clock.tick();
+        let over = match () {
+            () if self.held > self.limits.events => Some(Torn::Events),
+            () if self.bytes > self.limits.bytes => Some(Torn::Bytes),
+            () => None,
+        };
+        if let Some((fronts, why)) = self.loose_fronts() {
+            // Those of a torn transaction were counted with it.
+            let untold = u64::from(why == Torn::Untold);
+            return Some(self.drain(&fronts, Unity { together: false, torn: Some(why), transactions: untold }));
+        }
+        let cut = self.cut();
+        let partitions = Partitions { places: &self.places, queues: &self.queues };
+        let is_enough = over.is_some() || now > self.limits.age;
+        if self.catch_up.goes_on() && self.catch_up.holds(partitions, &cut, is_enough) {
+            return None;
+        }
+        if cut.iter().any(|length| *length > 0) {
+            return Some(self.drain(&cut, Unity { together: true, torn: None, transactions: 0 }));
+        }
+        let (number, group) = self.groups.iter().find(|(_, group)| !group.is_complete())?;
+        let is_late = now.saturating_sub(group.since) > self.limits.age;
+        let (number, why) = (*number, over.or(is_late.then_some(Torn::Age))?);
+        Some(self.tear(number, why))
+    }
+
+    /// Pieces at the fronts of the partitions that no transaction waits for, up to the last one that has to say why.
+    fn loose_fronts(&self) -> Option<(Vec<usize>, Torn)> {
+        let mut why = None;
+        let fronts = self.queues.iter().map(|queue| queue.loose_front(&mut why)).collect();
+        why.map(|why| (fronts, why))
+    }
+
+    /// For each partition, how much of it may leave: the most such that no transaction is cut in two.
+    fn cut(&self) -> Vec<usize> {
+        let mut cut: Vec<usize> = self.queues.iter().map(Queue::up_to_loose).collect();
+        let mut out: FxHashSet<u64> = FxHashSet::default();
+        // What begins behind a loose piece stays, too.
+        let mut todo: Vec<u64> = Vec::new();
+        for (queue, length) in self.queues.iter().zip(&cut) {
+            queue.groups(*length..queue.len()).for_each(|number| {
+                if out.insert(number) {
+                    todo.push(number);
+                }
+            });
+        }
+        for (number, _) in self.groups.iter().filter(|(_, group)| !group.is_complete()) {
+            if out.insert(*number) {
+                todo.push(*number);
+            }
+        }
+        while let Some(group) = todo.pop().and_then(|number| self.groups.get(&number)) {
+            for (queue, index) in &group.firsts {
+                let (Some(held), Some(length)) = (self.queues.get(*queue), cut.get_mut(*queue)) else { continue };
+                let at = held.position(*index);
+                if at < *length {
+                    todo.extend(held.groups(at..*length).filter(|number| out.insert(*number)));
+                    *length = at;
+                }
+            }
+        }
+        cut
+    }
+
+    /// Gives a transaction up: it leaves as far as it is here, with whatever lies before it.
+    fn tear(&mut self, number: u64, why: Torn) -> Released {
+        let (mut fronts, mut inside) = (vec![0; self.queues.len()], FxHashSet::from_iter([number]));
+        let mut todo = vec![number];
+        while let Some(number) = todo.pop() {
+            for (queue, front) in self.queues.iter().zip(&mut fronts) {
+                let end = queue.end_of(number);
+                if end > *front {
+                    todo.extend(queue.groups(*front..end).filter(|other| inside.insert(*other)));
+                    *front = end;
+                }
+            }
+        }
+        let mut torn = 0;
+        for number in inside {
+            let Some(group) = self.groups.get(&number) else { continue };
+            torn += 1;
+            if !group.is_complete() {
+                self.torn.push_back((group.id.clone(), why));
+            }
+        }
+        while self.torn.len() > TORN_KEPT {
+            self.torn.pop_front();
+        }
+        self.drain(&fronts, Unity { together: false, torn: Some(why), transactions: torn })
+    }
+
+    /// Takes so many messages off the front of each partition, in the order in which they arrived.
+    fn drain(&mut self, lengths: &[usize], mut unity: Unity) -> Released {
+        let mut held: Vec<Held> = Vec::new();
+        for (queue, length) in self.queues.iter_mut().zip(lengths) {
+            held.extend(queue.take(*length));
+        }
+        held.sort_by_key(|held| held.arrived);
+        let mut batch = Batch { news: std::mem::take(&mut self.news), ..Batch::default() };
+        let mut rejects = Vec::new();
+        for held in held {
+            self.held -= 1;
+            self.bytes -= held.size;
+            if let Tie::Group(number) = held.tie
+                && let Some(group) = self.groups.remove(&number)
+            {
+                self.numbers.remove(&group.id);
+                unity.transactions += u64::from(unity.together && group.has_changes());
+            }
+            let origin = u32::try_from(batch.messages.len()).unwrap_or(u32::MAX);
+            batch.records.extend(held.records.into_iter().map(|record| crate::record::Record { origin, ..record }));
+            rejects.extend(held.rejects.into_iter().map(|(stage, reject)| (stage, Reject { origin, ..reject })));
+            batch.messages.push(held.message);
+        }
+        // Without any, there is nothing to see in parts: a snapshot is loaded as fast as ever.
+        batch.unity = Unity { together: unity.together && unity.transactions > 0, ..unity };
+        (batch, rejects)
+    }
+
+    /// The first message of each partition that is still held.
+    pub fn kept(&self) -> Offsets {
+        self.fronts().filter_map(|(place, queue)| Some((place.clone(), queue.front()?.message.offset))).collect()
+    }
+
+    /// How many messages are held.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Partitions that need not be read further for now: a good deal is held, and they are past the transaction that is
+    /// waited for. What it lacks lies in others.
+    pub fn ahead(&self) -> BTreeSet<Place> {
+        if self.held * 2 < self.limits.events && self.bytes * 2 < self.limits.bytes {
+            return BTreeSet::new();
+        }
+        if self.catch_up.goes_on() {
+            let is_data = |place: &&Place| *place.0 != *self.limits.topic.value;
+            return self.catch_up.reached(self.partitions()).filter(is_data).cloned().collect();
+        }
+        let Some(waited_for) = self.waited_for() else { return BTreeSet::new() };
+        let has_ended = self.groups.get(&waited_for).is_some_and(Group::has_ended);
+        let is_past = |(place, queue): &(&Place, &Queue)| {
+            let other = queue.back().is_some_and(|held| held.tie != Tie::Group(waited_for));
+            other && (has_ended || *place.0 != *self.limits.topic.value)
+        };
+        self.fronts().filter(is_past).map(|(place, _)| place.clone()).collect()
+    }
+
+    /// The incomplete transaction that holds up the others: the first one in the order of the commits.
+    fn waited_for(&self) -> Option<u64> {
+        let is_open = |number: &u64| self.groups.get(number).is_some_and(|group| !group.is_complete());
+        let markers = self.fronts().find(|(place, _)| *place.0 == *self.limits.topic.value);
+        let first = markers.and_then(|(_, queue)| queue.groups(0..queue.len()).find(is_open));
+        first.or_else(|| self.groups.keys().copied().find(is_open))
+    }
+
+    fn partitions(&self) -> Partitions<'_> {
+        Partitions { places: &self.places, queues: &self.queues }
+    }
+
+    fn fronts(&self) -> impl Iterator<Item = (&Place, &Queue)> {
+        self.places.iter().filter_map(|(place, number)| Some((place, self.queues.get(*number)?)))
+    }
+
+    /// From where the source goes on, as far as it knows.
+    pub fn begins(&mut self, begins: impl FnOnce() -> Option<Offsets>) {
+        if self.catch_up.goes_on() {
+            self.catch_up.begins(begins());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

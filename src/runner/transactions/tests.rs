@@ -1,0 +1,398 @@
+//! Logs of a connector that commits one transaction after the other, read in whatever order partitions come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::pipeline::Spanned;
+use crate::record::{Epoch, Message, Op, Position, Record, Row, SourcePosition};
+
+const MARKERS: &str = "bank.transaction";
+const TOPICS: [&str; 3] = ["bank.a", "bank.b", MARKERS];
+
+fn gather(events: usize, age: Duration, catch_up: CatchUp) -> Gather {
+    let topic = Spanned { value: MARKERS.to_string(), span: Default::default(), path: String::new() };
+    let limits = Transactions { topic, events, bytes: 1 << 30, age };
+    Gather::new(&limits, &TOPICS.map(String::from), catch_up)
+}
+
+/// What is in the topics, by partition.
+#[derive(Default)]
+struct Log {
+    partitions: BTreeMap<(&'static str, i32), Vec<(Message, Option<Membership>, Option<Op>)>>,
+    order: u64,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Log {
+    fn put(&mut self, topic: &'static str, partition: i32, member: Option<Membership>, op: Option<Op>) {
+        let messages = self.partitions.entry((topic, partition)).or_default();
+        let value = Some(bytes::Bytes::from_static(b"{}"));
+        let message =
+            Message { topic: topic.into(), partition, offset: messages.len() as i64, value, ..Message::default() };
+        messages.push((message, member, op));
+    }
+
+    fn begin(&mut self, id: &str) {
+        (self.order, self.counts) = (0, BTreeMap::new());
+        self.put(MARKERS, 0, member(id, Role::Begin), None);
+    }
+
+    fn change(&mut self, id: &str, topic: &'static str, partition: i32) {
+        self.order += 1;
+        *self.counts.entry(topic).or_default() += 1;
+        self.put(topic, partition, member(id, Role::Change { order: Some(self.order) }), Some(Op::Update));
+    }
+
+    fn end(&mut self, id: &str) {
+        let changes =
+            self.counts.iter().map(|(topic, n)| (topic.trim_start_matches("bank.").to_string(), *n)).collect();
+        self.put(MARKERS, 0, member(id, Role::End { changes }), None);
+    }
+
+    fn transaction(&mut self, id: &str, changes: &[(&'static str, i32)]) {
+        self.begin(id);
+        changes.iter().for_each(|(topic, partition)| self.change(id, topic, *partition));
+        self.end(id);
+    }
+
+    /// Messages of a partition from an offset on, as its lane's decoder gives them.
+    fn read(&self, topic: &'static str, partition: i32, from: usize, count: usize) -> Batch {
+        let mut batch = Batch::default();
+        let messages = self.partitions.get(&(topic, partition)).map_or(&[][..], Vec::as_slice);
+        for (origin, (message, member, op)) in messages.iter().skip(from).take(count).enumerate() {
+            batch.messages.push(message.clone());
+            batch.members.extend(member.clone().map(|member| (origin as u32, member)));
+            batch.records.extend(op.map(|op| record(message, op, origin as u32)));
+        }
+        batch
+    }
+
+    fn read_all(&self, topic: &'static str, partition: i32) -> Batch {
+        self.read(topic, partition, 0, usize::MAX)
+    }
+}
+
+fn member(id: &str, role: Role) -> Option<Membership> {
+    Some(Membership { id: id.into(), role })
+}
+
+fn record(message: &Message, op: Op, origin: u32) -> Record {
+    let (topic, partition, offset) = (message.topic.clone(), message.partition, message.offset);
+    Record {
+        table: topic.clone(),
+        op,
+        key: Row::empty(),
+        row: None,
+        patch: None,
+        before: None,
+        position: Position { topic, epoch: Epoch::default(), partition, offset, source: SourcePosition::Unknown },
+        version: 0,
+        changed_at: None,
+        snapshot: Default::default(),
+        origin,
+    }
+}
+
+fn take(gather: &mut Gather, batch: Batch) {
+    gather.take(batch, Vec::new()).unwrap();
+}
+
+fn places(batch: &Batch) -> Vec<String> {
+    batch.messages.iter().map(|m| format!("{}/{}:{}", m.topic, m.partition, m.offset)).collect()
+}
+
+/// All that may leave now: unity, places.
+fn released(gather: &mut Gather) -> Vec<(Unity, Vec<String>)> {
+    std::iter::from_fn(|| gather.release()).map(|(batch, _)| (batch.unity, places(&batch))).collect()
+}
+
+fn whole(transactions: u64) -> Unity {
+    Unity { together: true, torn: None, transactions }
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn any_order_of_partitions_gives_whole_transactions_in_the_order_of_their_commits() {
+    for seed in 0..300 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let log = random_log(&mut random);
+        let mut gather = gather(1_000_000, LONG, CatchUp::default());
+        let mut read: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+        let mut left: BTreeMap<(String, i32), i64> = BTreeMap::new();
+        let mut ended: Vec<u64> = Vec::new();
+        let mut total = 0;
+        let all: usize = log.partitions.values().map(Vec::len).sum();
+        while read.values().sum::<usize>() < all {
+            let places: Vec<_> = log.partitions.keys().copied().collect();
+            let (topic, partition) = places[random.gen_range(0..places.len())];
+            let from = read.entry((topic, partition)).or_default();
+            // Now and then a part is read twice, as after a rebalance.
+            let back = if random.gen_bool(0.2) { random.gen_range(0..=*from) } else { 0 };
+            let count = random.gen_range(0..6);
+            let batch = log.read(topic, partition, *from - back, count + back);
+            *from = (*from + count).min(log.partitions[&(topic, partition)].len());
+            take(&mut gather, batch);
+            while let Some((batch, _)) = gather.release() {
+                total += batch.messages.len();
+                check_batch(&log, &batch, &mut left, &mut ended, seed);
+                for ((topic, partition), offset) in gather.kept() {
+                    assert_eq!(left.get(&(topic.to_string(), partition)).copied().unwrap_or(0), offset, "seed {seed}");
+                }
+            }
+        }
+        assert_eq!((total, gather.held()), (all, 0), "seed {seed}");
+        assert!(ended.is_sorted(), "seed {seed}: {ended:?}");
+    }
+}
+
+fn random_log(random: &mut StdRng) -> Log {
+    let mut log = Log::default();
+    for number in 0..random.gen_range(1..25) {
+        if random.gen_bool(0.2) {
+            log.put("bank.a", random.gen_range(0..2), None, Some(Op::Read));
+        }
+        let changes: Vec<_> = (0..random.gen_range(0..5))
+            .map(|_| (["bank.a", "bank.b", "bank.unread"][random.gen_range(0..3)], random.gen_range(0..2)))
+            .collect();
+        log.transaction(&format!("{number}"), &changes);
+    }
+    log.partitions.retain(|(topic, _), _| *topic != "bank.unread");
+    log
+}
+
+/// A batch holds whole transactions only, and goes on in each partition where the last one ended.
+fn check_batch(log: &Log, batch: &Batch, left: &mut BTreeMap<(String, i32), i64>, ended: &mut Vec<u64>, seed: u64) {
+    let mut inside: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for message in &batch.messages {
+        let next = left.entry((message.topic.to_string(), message.partition)).or_default();
+        assert_eq!(message.offset, *next, "seed {seed}: {}/{}", message.topic, message.partition);
+        *next += 1;
+        let (_, member, _) = &log.partitions[&(of(&message.topic), message.partition)][message.offset as usize];
+        let Some(Membership { id, role }) = member else { continue };
+        *inside.entry(id.clone()).or_default() += 1;
+        if matches!(role, Role::End { .. }) {
+            ended.push(id.parse().unwrap());
+        }
+    }
+    let of_log = |id: &Arc<str>| {
+        log.partitions.values().flatten().filter(|(_, m, _)| m.as_ref().is_some_and(|m| m.id == *id)).count()
+    };
+    for (id, messages) in &inside {
+        assert_eq!(*messages, of_log(id), "seed {seed}: transaction {id} is cut");
+    }
+    for record in &batch.records {
+        assert_eq!(batch.messages[record.origin as usize].offset, record.position.offset, "seed {seed}");
+    }
+    assert_eq!(batch.unity.torn, None);
+}
+
+fn of(topic: &str) -> &'static str {
+    TOPICS.into_iter().find(|known| *known == topic).unwrap()
+}
+
+#[test]
+fn a_later_transaction_waits_for_an_earlier_one() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0), ("bank.b", 0)]);
+    log.transaction("2", &[("bank.a", 1)]);
+    let mut gather = gather(100, LONG, CatchUp::default());
+    take(&mut gather, log.read_all("bank.a", 0));
+    take(&mut gather, log.read_all("bank.a", 1));
+    take(&mut gather, log.read_all(MARKERS, 0));
+    assert_eq!(released(&mut gather), []);
+    assert_eq!(gather.kept().len(), 3);
+    take(&mut gather, log.read_all("bank.b", 0));
+    let [(unity, places)] = &released(&mut gather)[..] else { panic!() };
+    assert_eq!((*unity, places.len()), (whole(2), 7));
+    assert!(gather.kept().is_empty());
+}
+
+#[test]
+fn tables_that_are_not_read_are_not_waited_for() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.unread", 0)]);
+    log.transaction("2", &[("bank.unread", 0), ("bank.a", 0)]);
+    let mut gather = gather(100, LONG, CatchUp::default());
+    take(&mut gather, log.read_all(MARKERS, 0));
+    assert_eq!(
+        released(&mut gather),
+        [(Unity::default(), vec!["bank.transaction/0:0".into(), "bank.transaction/0:1".into()])]
+    );
+    take(&mut gather, log.read_all("bank.a", 0));
+    assert_eq!(released(&mut gather)[0].0, whole(1));
+}
+
+#[test]
+fn rows_of_a_snapshot_wait_for_nothing_and_are_not_marked() {
+    let mut log = Log::default();
+    log.put("bank.a", 0, None, Some(Op::Read));
+    log.put("bank.a", 0, None, None);
+    let mut gather = gather(100, LONG, CatchUp::default());
+    take(&mut gather, log.read_all("bank.a", 0));
+    assert_eq!(released(&mut gather), [(Unity::default(), vec!["bank.a/0:0".into(), "bank.a/0:1".into()])]);
+}
+
+#[test]
+fn a_change_that_names_no_transaction_is_marked_and_tears_no_other() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0)]);
+    log.put("bank.a", 0, None, Some(Op::Update));
+    log.transaction("2", &[("bank.a", 0)]);
+    let mut gather = gather(100, LONG, CatchUp::default());
+    take(&mut gather, log.read_all("bank.a", 0));
+    take(&mut gather, log.read_all(MARKERS, 0));
+    let [first, second, third] = &released(&mut gather)[..] else { panic!() };
+    assert_eq!((first.0, third.0), (whole(1), whole(1)));
+    let untold = Unity { together: false, torn: Some(Torn::Untold), transactions: 1 };
+    assert_eq!(second, &(untold, vec!["bank.a/0:1".into()]));
+}
+
+#[test]
+fn too_many_changes_tear_a_transaction_and_what_comes_later_of_it() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0); 9]);
+    log.transaction("2", &[("bank.a", 0)]);
+    let mut gather = gather(5, LONG, CatchUp::default());
+    let torn = |transactions| Unity { together: false, torn: Some(Torn::Events), transactions };
+    take(&mut gather, log.read(MARKERS, 0, 0, 1));
+    take(&mut gather, log.read("bank.a", 0, 0, 4));
+    assert_eq!(released(&mut gather), []);
+    take(&mut gather, log.read("bank.a", 0, 4, 2));
+    let [(unity, places)] = &released(&mut gather)[..] else { panic!() };
+    assert_eq!((*unity, places.len()), (torn(1), 7));
+    take(&mut gather, log.read("bank.a", 0, 6, 4));
+    take(&mut gather, log.read(MARKERS, 0, 1, 3));
+    let [rest, next] = &released(&mut gather)[..] else { panic!() };
+    assert_eq!((rest.0, rest.1.len()), (torn(0), 4), "the last three changes and the end, counted before");
+    assert_eq!((next.0, next.1.len()), (whole(1), 3));
+}
+
+#[test]
+fn too_many_bytes_tear_a_transaction() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0); 3]);
+    let mut gather = gather(100, LONG, CatchUp::default());
+    gather.limits.bytes = 3;
+    take(&mut gather, log.read("bank.a", 0, 0, 1));
+    assert_eq!(released(&mut gather), []);
+    take(&mut gather, log.read("bank.a", 0, 1, 1));
+    assert_eq!(released(&mut gather)[0].0, Unity { together: false, torn: Some(Torn::Bytes), transactions: 1 });
+}
+
+#[test]
+fn a_change_that_does_not_come_tears_its_transaction_alone() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0), ("bank.b", 0)]);
+    log.transaction("2", &[("bank.a", 0), ("bank.b", 0)]);
+    let mut gather = gather(100, Duration::from_millis(20), CatchUp::default());
+    take(&mut gather, log.read_all("bank.a", 0));
+    take(&mut gather, log.read_all(MARKERS, 0));
+    assert_eq!(released(&mut gather), []);
+    let torn = std::iter::from_fn(|| {
+        std::thread::sleep(Duration::from_millis(2));
+        Some(released(&mut gather))
+    });
+    let torn = torn.take(1_000).find(|released| !released.is_empty()).unwrap();
+    assert_eq!(torn[0].0, Unity { together: false, torn: Some(Torn::Age), transactions: 1 });
+    assert_eq!(torn[0].1.len(), 3);
+    take(&mut gather, log.read_all("bank.b", 0));
+    let late: Vec<Unity> = released(&mut gather).into_iter().map(|(unity, _)| unity).collect();
+    assert_eq!(late[0], Unity { together: false, torn: Some(Torn::Age), transactions: 0 }, "what came late says so");
+    // The second one has waited as long, or not quite.
+    assert_eq!(gather.held(), 0);
+}
+
+#[test]
+fn a_connector_that_goes_back_gives_whole_transactions_again() {
+    let mut log = Log::default();
+    for id in ["1", "2", "3", "2", "3", "4"] {
+        log.transaction(id, &[("bank.a", 0), ("bank.b", 0)]);
+    }
+    let mut gather = gather(100, LONG, CatchUp::default());
+    for chunk in 0..6 {
+        for (topic, size) in [("bank.b", 1), (MARKERS, 2), ("bank.a", 1)] {
+            assert_eq!(released(&mut gather), []);
+            take(&mut gather, log.read(topic, 0, chunk * size, size));
+        }
+        assert_eq!(released(&mut gather).iter().map(|(unity, _)| *unity).collect::<Vec<_>>(), [whole(1)]);
+    }
+    // It stopped in the middle of one, and began that again.
+    let mut log = Log::default();
+    log.begin("5");
+    log.change("5", "bank.a", 0);
+    log.transaction("5", &[("bank.a", 0), ("bank.b", 0)]);
+    take(&mut gather, Batch::default());
+    let mut gather = self::gather(100, LONG, CatchUp::default());
+    take(&mut gather, log.read_all(MARKERS, 0));
+    take(&mut gather, log.read_all("bank.a", 0));
+    assert_eq!(released(&mut gather), [], "two copies of one change are one change");
+    take(&mut gather, log.read_all("bank.b", 0));
+    assert_eq!(released(&mut gather)[0].0, whole(1));
+    assert_eq!(gather.held(), 0);
+}
+
+#[test]
+fn what_the_raw_store_has_leaves_as_one() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0)]);
+    log.transaction("2", &[("bank.a", 0), ("bank.b", 0)]);
+    log.transaction("3", &[("bank.b", 0)]);
+    let applied = |topic: &str, offset| (topic.to_string(), 0, offset);
+    let positions = vec![applied("bank.a", 1), applied("bank.b", 1), applied("bank.other", 7)];
+    let begins = || Some(TOPICS.iter().map(|topic| (((*topic).into(), 0), 0)).collect());
+    let mut gather = gather(100, LONG, CatchUp::to(positions, &TOPICS.map(String::from)));
+    gather.begins(begins);
+    take(&mut gather, log.read_all("bank.a", 0));
+    take(&mut gather, log.read(MARKERS, 0, 0, 4));
+    assert_eq!(released(&mut gather), []);
+    take(&mut gather, log.read_all("bank.b", 0));
+    assert_eq!(released(&mut gather), [], "the third one's change is here, its end is not");
+    take(&mut gather, log.read(MARKERS, 0, 4, 2));
+    assert_eq!(released(&mut gather).iter().map(|(unity, _)| *unity).collect::<Vec<_>>(), [whole(3)]);
+}
+
+#[test]
+fn nothing_is_read_again_for_what_was_committed() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0)]);
+    let positions = vec![("bank.a".to_string(), 0, 6), ("bank.b".to_string(), 0, 3)];
+    let mut gather = gather(100, LONG, CatchUp::to(positions, &TOPICS.map(String::from)));
+    gather.begins(|| Some(Offsets::from([(("bank.a".into(), 0), 7), (("bank.b".into(), 0), 4)])));
+    take(&mut gather, log.read_all(MARKERS, 0));
+    let change = log.read_all("bank.a", 0);
+    let messages = change.messages.iter().map(|m| Message { offset: 7, ..m.clone() }).collect();
+    take(&mut gather, Batch { messages, ..change });
+    assert_eq!(released(&mut gather)[0].0, whole(1));
+}
+
+#[test]
+fn partitions_that_are_ahead_rest_while_others_are_waited_for() {
+    let mut log = Log::default();
+    for id in 0..10 {
+        log.transaction(&format!("{id}"), &[("bank.a", 0), ("bank.b", 0)]);
+    }
+    let mut gather = gather(40, LONG, CatchUp::default());
+    let ahead =
+        |gather: &Gather| gather.ahead().into_iter().map(|(topic, _)| topic.to_string()).collect::<BTreeSet<_>>();
+    take(&mut gather, log.read_all("bank.a", 0));
+    assert!(ahead(&gather).is_empty(), "little is held");
+    take(&mut gather, log.read(MARKERS, 0, 0, 11));
+    assert_eq!(ahead(&gather), ["bank.a".to_string(), MARKERS.to_string()].into());
+    take(&mut gather, log.read(MARKERS, 0, 11, 9));
+    take(&mut gather, log.read_all("bank.b", 0));
+    assert_eq!(released(&mut gather)[0].0, whole(10));
+    assert!(ahead(&gather).is_empty());
+}
+
+#[test]
+fn a_transaction_topic_of_several_partitions_is_refused() {
+    let mut log = Log::default();
+    log.put(MARKERS, 1, member("1", Role::Begin), None);
+    let error = gather(10, LONG, CatchUp::default()).take(log.read_all(MARKERS, 1), Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("bank.transaction has several partitions"), "{error}");
+}
