@@ -4,6 +4,8 @@
 mod lab;
 #[path = "sinks/mongodb_faults.rs"]
 mod mongodb_faults;
+#[path = "sinks/mongodb_transactions.rs"]
+mod mongodb_transactions;
 #[path = "sinks/mongodb_values.rs"]
 mod mongodb_values;
 #[path = "sinks/proxy.rs"]
@@ -215,4 +217,5 @@ conformance!(mongodb_auto, mongo("auto").await);
 conformance!(mongodb_insert, mongo("insert").await);
 conformance!(mongodb_probe, mongo("probe").await);
 conformance!(mongodb_guarded, mongo("guarded").await);
+conformance!(mongodb_together, mongo("together").await);
 conformance!(sqlite, Some(Box::new(SqliteFile(tempfile::tempdir().unwrap()))));

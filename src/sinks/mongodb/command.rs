@@ -1,6 +1,6 @@
 //! Commands with many statements, built as bytes and split where they grow too large.
 //!
-//! Invariants: every write names its own write concern, carries neither session transaction number nor retry (the
+//! Invariants: every command outside of a transaction names its own concern, carries neither session transaction number nor retry (the
 //! statements are idempotent and the lane sends them again), and is unordered (a batch holds each key once).
 //! The list of statements is the last field, so that a command is written in one pass.
 
@@ -16,6 +16,18 @@ const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX + 15 * 1024;
 const STATEMENTS_MAX: usize = 100_000;
 /// After so many statements the size of the whole command is foreseen: growing step by step would move it again and again.
 const FORESEEN_AFTER: usize = 16;
+
+/// Who sees to it that a command's effect, or what it reads, cannot be rolled back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Concern {
+    /// The command itself.
+    Majority {
+        /// What a write grants the replica set.
+        timeout_ms: i32,
+    },
+    /// The transaction that it is sent in; the server refuses it then in a command.
+    Transaction,
+}
 
 /// A finished command.
 pub(super) struct Command {
@@ -53,22 +65,24 @@ impl<'a> Commands<'a> {
     }
 
     /// An `insert`, `update` or `delete` with its list called `list`.
-    pub fn write(verb: &'a str, collection: &'a str, list: &'a str, timeout_ms: i32) -> Self {
+    pub fn write(verb: &'a str, collection: &'a str, list: &'a str, concern: Concern) -> Self {
         Commands::new(move |w| {
             let command = w.open();
             w.text(verb, collection);
             w.bool("ordered", false);
-            let concern = w.open_document("writeConcern");
-            w.text("w", "majority");
-            w.bool("j", true);
-            w.int32("wtimeout", timeout_ms);
-            w.close(concern);
+            if let Concern::Majority { timeout_ms } = concern {
+                let concern = w.open_document("writeConcern");
+                w.text("w", "majority");
+                w.bool("j", true);
+                w.int32("wtimeout", timeout_ms);
+                w.close(concern);
+            }
             vec![command, w.open_array(list)]
         })
     }
 
-    /// A `find` of `_id` and `version_field` by a list of ids. `majority`: only what cannot be rolled back.
-    pub fn find(collection: &'a str, version_field: &'a str, majority: bool) -> Self {
+    /// A `find` of `_id` and `version_field` by a list of ids: only what cannot be rolled back.
+    pub fn find(collection: &'a str, version_field: &'a str, concern: Concern) -> Self {
         Commands::new(move |w| {
             let command = w.open();
             w.text("find", collection);
@@ -76,9 +90,11 @@ impl<'a> Commands<'a> {
             w.int32(version_field, 1);
             w.close(fields);
             w.int32("batchSize", STATEMENTS_MAX as i32);
-            let concern = w.open_document("readConcern");
-            w.text("level", if majority { "majority" } else { "local" });
-            w.close(concern);
+            if let Concern::Majority { .. } = concern {
+                let concern = w.open_document("readConcern");
+                w.text("level", "majority");
+                w.close(concern);
+            }
             let filter = w.open_document("filter");
             let id = w.open_document("_id");
             vec![command, filter, id, w.open_array("$in")]
@@ -234,7 +250,7 @@ mod tests {
 
     #[test]
     fn commands_split_by_size_and_forget_unfit_statements() {
-        let mut commands = Commands::write("insert", "c", "documents", 1);
+        let mut commands = Commands::write("insert", "c", "documents", Concern::Majority { timeout_ms: 1 });
         let big = "x".repeat(6 * 1024 * 1024);
         for place in 0..5 {
             let added = commands.add(place, kind::DOCUMENT, |w| {
@@ -255,6 +271,6 @@ mod tests {
                 &bson::doc! {"w": "majority", "j": true, "wtimeout": 1}
             );
         }
-        assert!(Commands::find("c", "v", true).finish().is_empty());
+        assert!(Commands::find("c", "v", Concern::Transaction).finish().is_empty());
     }
 }

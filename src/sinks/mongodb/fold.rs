@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::bson::Writer;
 use super::values::{Fit, GUARD, Style, Unfit, write_date_or_null, write_fields, write_key};
-use crate::record::{Op, Record};
+use crate::record::{Op, Record, Torn};
 
 /// The largest document that MongoDB stores.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -66,6 +66,8 @@ pub(super) struct Entry<'a> {
     pub version: i64,
     /// Whether the batch says that the row was created (or read in a snapshot): probably no document is there.
     pub created: bool,
+    /// Why readers may see it without the rest of its transaction.
+    pub torn: Option<Torn>,
 }
 
 impl Entry<'_> {
@@ -84,6 +86,9 @@ impl Entry<'_> {
         let guard = w.open_document(GUARD);
         w.int64("v", self.version);
         write_date_or_null(w, "as_of", self.record.changed_at);
+        if let Some(torn) = self.torn {
+            w.text("torn", torn.as_str());
+        }
         w.close(guard);
         w.close(document);
         if w.len() - start > DOCUMENT_BYTES_MAX {
@@ -111,7 +116,7 @@ impl<'a> Fold<'a> {
             };
             let created = matches!(record.op, Op::Create | Op::Read);
             let version = i64::try_from(record.version).unwrap_or(i64::MAX);
-            let entry = Entry { id, index: *index, record, version, created };
+            let entry = Entry { id, index: *index, record, version, created, torn: None };
             let at = *fold.by_id.entry(id).or_insert(fold.entries.len());
             match fold.entries.get_mut(at) {
                 None => fold.entries.push(entry),
@@ -120,6 +125,11 @@ impl<'a> Fold<'a> {
             }
         }
         fold
+    }
+
+    /// The same documents, which say that they may be seen without the rest of their transaction.
+    pub fn mark(&mut self, torn: Option<Torn>) {
+        self.entries.iter_mut().for_each(|entry| entry.torn = torn);
     }
 
     /// The place of the document with this `_id`.

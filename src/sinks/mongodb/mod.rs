@@ -72,9 +72,11 @@ mod command;
 mod decimal128;
 mod fold;
 mod server;
+mod session;
 mod settings;
 mod target;
 mod times;
+mod together;
 mod values;
 
 use std::collections::BTreeMap;
@@ -89,12 +91,14 @@ use self::settings::{Settings, check_collection};
 use self::target::Target;
 use self::values::{Style, Unfit};
 use crate::error::{Error, Result};
-use crate::pipeline::{Flow, Problem, Section};
-use crate::record::{Batch, Record};
+use crate::pipeline::{Flow, Problem, Section, Transactions};
+use crate::record::{Batch, Record, Torn, Unity};
 use crate::stage::{LaneContext, Stage};
 
 struct MongoDb {
     settings: Settings,
+    /// How much is written together, where the pipeline asks for that.
+    transactions: Option<Transactions>,
     server: Option<Server>,
     /// By collection.
     targets: BTreeMap<String, Target>,
@@ -102,26 +106,60 @@ struct MongoDb {
 
 /// Reads the section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
-    Box::new(MongoDb { settings: Settings::read(section), server: None, targets: BTreeMap::new() })
+    Box::new(MongoDb { settings: Settings::read(section), transactions: None, server: None, targets: BTreeMap::new() })
 }
 
 #[async_trait]
 impl Stage for MongoDb {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
         let problems = self.settings.check(&input);
+        self.transactions.clone_from(&input.transactions);
         if problems.is_empty() { Ok(input) } else { Err(problems) }
     }
 
     async fn open(&mut self, _lane: &LaneContext) -> Result<()> {
         self.targets.clear();
         let Settings { uri, database, timeout, .. } = &self.settings;
-        self.server = Some(Server::connect(uri, database, *timeout).await?);
+        let server = Server::connect(uri, database, *timeout).await?;
+        if self.transactions.is_some() {
+            server.check_transactions().await?;
+        }
+        self.server = Some(server);
         Ok(())
     }
 
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
-        let mut unfit: Vec<(usize, Unfit)> = Vec::new();
-        for (table, indexes) in by_table(&batch.records) {
+        let (mut unfit, mut unity): (Vec<(usize, Unfit)>, Unity) = (Vec::new(), batch.unity);
+        let parts = self.parts(&batch.records, &mut unfit).await?;
+        if unity.together && !unfit.is_empty() {
+            unity.torn.get_or_insert(Torn::Refused);
+        }
+        let fold = |(collection, ids)| (collection, Fold::new(ids, &batch.records));
+        let mut folds: Vec<_> = parts.iter().map(|(collection, ids)| (collection.as_str(), ids)).map(fold).collect();
+        folds.iter_mut().for_each(|(_, fold)| fold.mark(unity.torn));
+        if let (true, Some(limits), Some(server)) = (unity.together, &self.transactions, &self.server)
+            && let Some(why) = together::write(server, &mut self.targets, &folds, limits).await?
+        {
+            unity = Unity { together: false, torn: Some(why), ..unity };
+            folds.iter_mut().for_each(|(_, fold)| fold.mark(unity.torn));
+        }
+        if !unity.together {
+            for (collection, fold) in &folds {
+                let refused = self.target(collection).await?.write(fold).await?;
+                unfit.extend(refused.into_iter().filter_map(|(place, why)| Some((fold.get(place)?.index, why))));
+            }
+        }
+        batch.unity = unity;
+        reject(&mut batch, unfit);
+        Ok(batch)
+    }
+}
+
+impl MongoDb {
+    /// The ids of all records that can be documents, by collection, each of which is open then.
+    async fn parts(&mut self, records: &[Record], unfit: &mut Vec<(usize, Unfit)>) -> Result<Vec<(String, Ids)>> {
+        let mut parts = Vec::new();
+        for (table, indexes) in by_table(records) {
             let collection = self.settings.collection_of(&table).to_string();
             if let Err(expected) = check_collection(&collection) {
                 let reason = format!("the table's name cannot name a collection: expected {expected}");
@@ -129,24 +167,19 @@ impl Stage for MongoDb {
                 continue;
             }
             let style = self.settings.style;
-            let target = self.target(&collection).await?;
+            self.target(&collection).await?;
             let mut ids = Ids::default();
             for index in indexes {
-                if let Some(record) = batch.records.get(index) {
+                if let Some(record) = records.get(index) {
                     ids.add(index, record, style);
                 }
             }
             unfit.append(&mut ids.unfit);
-            let fold = Fold::new(&ids, &batch.records);
-            let refused = target.write(&fold).await?;
-            unfit.extend(refused.into_iter().filter_map(|(place, why)| Some((fold.get(place)?.index, why))));
+            parts.push((collection, ids));
         }
-        reject(&mut batch, unfit);
-        Ok(batch)
+        Ok(parts)
     }
-}
 
-impl MongoDb {
     async fn target(&mut self, collection: &str) -> Result<&mut Target> {
         if !self.targets.contains_key(collection) {
             let server =

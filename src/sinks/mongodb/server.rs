@@ -30,15 +30,16 @@ use crate::error::{Error, Result};
 /// How long a server is looked for before the lane backs off.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the network may take on top of the server's own time-out.
-const NETWORK_GRACE: Duration = Duration::from_secs(15);
+pub(super) const NETWORK_GRACE: Duration = Duration::from_secs(15);
 
 /// A database on a server.
 #[derive(Clone)]
 pub(super) struct Server {
-    database: Database,
+    pub database: Database,
     /// `mongodb host:port,…/database`: the start of every error.
-    place: String,
-    timeout: Duration,
+    pub place: String,
+    /// How long a command may take.
+    pub timeout: Duration,
 }
 
 /// The answer to a write command.
@@ -79,7 +80,8 @@ impl Found {
         })
     }
 
-    fn push(&mut self, document: &bson::RawDocument, version_field: &str) -> Option<()> {
+    /// Takes a document's id and version; nothing of one whose id cannot be read.
+    pub fn push(&mut self, document: &bson::RawDocument, version_field: &str) -> Option<()> {
         // `_id` is always the first field of a stored document: type byte at 4, then `_id` and NUL, then the value.
         let id = document.iter_elements().next()?.ok().filter(|first| first.key().as_str() == "_id")?;
         let bytes = document.as_bytes();
@@ -120,6 +122,18 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether transactions are possible here: a server that stands alone has none.
+    pub async fn check_transactions(&self) -> Result<()> {
+        let hello = self.run(doc! { "hello": 1 }).await?;
+        if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{}: `consistency: transaction` needs a replica set (one member is enough) or a sharded cluster",
+            self.place
+        )))
+    }
+
     /// What write commands grant the replica set, in milliseconds.
     pub fn timeout_ms(&self) -> i32 {
         i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
@@ -156,13 +170,18 @@ impl Server {
             let text = format!("{place}: written, but not yet safe on a majority (code {code} {name})");
             return Err(Error::Unavailable(text));
         }
+        self.answer(&command.places, &reply)
+    }
+
+    /// Reads the answer to a write command whose statements stand at `places` of the fold.
+    pub fn answer(&self, places: &[usize], reply: &Document) -> Result<Answer> {
         // An update tells matched, modified and inserted documents; the others tell only how many.
         let upserted = reply.get_array("upserted").map_or(0, |new| new.len() as u64);
-        let changed = integer(&reply, if reply.contains_key("nModified") { "nModified" } else { "n" });
+        let changed = integer(reply, if reply.contains_key("nModified") { "nModified" } else { "n" });
         let mut answer = Answer { changed: changed.unsigned_abs() + upserted, upserted, failed: Vec::new() };
         for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
             let Some(error) = error.as_document() else { continue };
-            let place = usize::try_from(integer(error, "index")).ok().and_then(|at| command.places.get(at).copied());
+            let place = usize::try_from(integer(error, "index")).ok().and_then(|at| places.get(at).copied());
             let place = place.ok_or_else(|| self.protocol("an error for a statement that was not sent"))?;
             answer.failed.push((place, self.failure(error)?));
         }
@@ -186,15 +205,18 @@ impl Server {
         found.ok_or_else(|| self.protocol("a document without a readable _id"))
     }
 
-    fn raw(&self, bytes: Vec<u8>) -> Result<RawDocumentBuf> {
+    /// A command's bytes as the driver takes them.
+    pub fn raw(&self, bytes: Vec<u8>) -> Result<RawDocumentBuf> {
         RawDocumentBuf::from_bytes(bytes).map_err(|_| self.protocol("a command that is no document"))
     }
 
-    fn protocol(&self, what: &str) -> Error {
+    /// The server, or this code, has said what cannot be.
+    pub fn protocol(&self, what: &str) -> Error {
         Error::Broken(format!("{}: {what}; please report it", self.place))
     }
 
-    async fn call<T: Send + 'static>(
+    /// Runs a call to its end in a task of its own.
+    pub async fn call<T: Send + 'static>(
         &self,
         call: impl Future<Output = Result<T, DriverError>> + Send + 'static,
     ) -> Result<T> {
@@ -246,7 +268,7 @@ fn code_of(error: &DriverError) -> Option<i32> {
 }
 
 /// A driver's error without anything that a document or a URI may have put into it.
-fn describe(place: &str, error: &DriverError) -> Error {
+pub(super) fn describe(place: &str, error: &DriverError) -> Error {
     let text = match &*error.kind {
         ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
         ErrorKind::Command(command) => {

@@ -8,7 +8,7 @@ use bson::doc;
 use tokio::join;
 
 use super::bson::kind;
-use super::command::{Command, Commands, delete_older, put_guarded, put_tombstone};
+use super::command::{Command, Commands, Concern, delete_older, put_guarded, put_tombstone};
 use super::fold::Fold;
 use super::server::{Answer, Failure, Found, Server};
 use super::settings::Settings;
@@ -34,9 +34,9 @@ const CALM_BATCHES: u32 = 2;
 /// A collection, its tombstones, and what is known about them.
 pub(super) struct Target {
     server: Server,
-    documents: String,
-    tombstones: String,
-    style: Style,
+    pub documents: String,
+    pub tombstones: String,
+    pub style: Style,
     plan: Plan,
     /// Batches in a row without a surprise: all created rows were missing and all updated ones there and older, as in a log
     /// that is read for the first time.
@@ -90,15 +90,20 @@ impl Outcome {
 }
 
 /// How documents are put.
-#[derive(Clone, Copy)]
-enum Put {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// As a new one: the document must not be there.
     Insert,
+    /// Where there is none, or an older one.
     Guarded,
 }
 
-#[derive(Clone, Copy)]
-enum Collection {
+/// What is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Collection {
+    /// The documents.
     Documents,
+    /// Their tombstones.
     Tombstones,
 }
 
@@ -209,7 +214,7 @@ impl Target {
             Put::Guarded => ("update", "updates"),
         };
         let mut outcome = Outcome::default();
-        let commands = Commands::write(verb, &self.documents, list, self.server.timeout_ms());
+        let commands = Commands::write(verb, &self.documents, list, self.concern());
         let mut commands = commands.expecting(places.len());
         for place in places {
             let Some(entry) = fold.get(*place) else { continue };
@@ -229,8 +234,8 @@ impl Target {
     /// Tombstones first, durable, then the deletes.
     async fn bury(&self, fold: &Fold<'_>, places: &[usize]) -> Result<Vec<(usize, Unfit)>> {
         let mut unfit = Vec::new();
-        let mut tombstones = Commands::write("update", &self.tombstones, "updates", self.server.timeout_ms());
-        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
+        let mut tombstones = Commands::write("update", &self.tombstones, "updates", self.concern());
+        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.concern());
         for place in places {
             let Some(entry) = fold.get(*place) else { continue };
             let written = tombstones
@@ -253,13 +258,29 @@ impl Target {
         Ok(())
     }
 
+    /// Behind a transaction: what was deleted stays so, and what was `written` goes where a newer delete came meanwhile.
+    pub async fn settle(&mut self, fold: &Fold<'_>, written: &[usize]) -> Result<()> {
+        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.concern());
+        for (place, entry) in fold.entries.iter().enumerate().filter(|(_, entry)| entry.is_delete()) {
+            self.buried = true;
+            // It fitted before.
+            let _ = deletes.add(place, kind::DOCUMENT, |w| delete_older(w, entry, entry.version));
+        }
+        self.write_all(deletes.finish()).await?;
+        self.respect_tombstones(fold, written).await.map(|_| ())
+    }
+
+    fn concern(&self) -> Concern {
+        Concern::Majority { timeout_ms: self.server.timeout_ms() }
+    }
+
     /// Deletes again what was written although a newer tombstone stood (or came up meanwhile); tells whether one did.
     async fn respect_tombstones(&mut self, fold: &Fold<'_>, written: &[usize]) -> Result<bool> {
         if written.is_empty() || (!self.buried && self.is_unburied().await?) {
             return Ok(false);
         }
         self.buried = true;
-        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.server.timeout_ms());
+        let mut deletes = Commands::write("delete", &self.documents, "deletes", self.concern());
         for (place, version) in self.find(fold, written, Collection::Tombstones).await? {
             let (Some(entry), Some(version)) = (fold.get(place), version) else { continue };
             if version > entry.version {
@@ -282,11 +303,29 @@ impl Target {
 
     /// The versions of those of `places` that are there.
     async fn find(&self, fold: &Fold<'_>, places: &[usize], of: Collection) -> Result<Vec<(usize, Option<i64>)>> {
+        let (commands, version) = self.look_up(fold, places, of, self.concern());
+        let mut versions = Vec::new();
+        for command in commands {
+            let found: Found = self.server.find(command.bytes, version).await?;
+            // An id that is equal for MongoDB but other bytes (1.0 and 1.00) is not found here: the insert meets it.
+            versions.extend(found.iter().filter_map(|(id, version)| Some((fold.place_of(id)?, version))));
+        }
+        Ok(versions)
+    }
+
+    /// The commands that look up the versions of `places`, and where a version stands.
+    pub fn look_up(
+        &self,
+        fold: &Fold<'_>,
+        places: &[usize],
+        of: Collection,
+        concern: Concern,
+    ) -> (Vec<Command>, &'static str) {
         let (collection, version) = match of {
             Collection::Documents => (&self.documents, GUARD_VERSION),
             Collection::Tombstones => (&self.tombstones, "v"),
         };
-        let mut commands = Commands::find(collection, version, true).expecting(places.len());
+        let mut commands = Commands::find(collection, version, concern).expecting(places.len());
         for place in places {
             if let Some((kind, value)) = fold.get(*place).and_then(|entry| entry.id.split_first()) {
                 let _ = commands.add(*place, *kind, |w| {
@@ -295,12 +334,6 @@ impl Target {
                 });
             }
         }
-        let mut versions = Vec::new();
-        for command in commands.finish() {
-            let found: Found = self.server.find(command.bytes, version).await?;
-            // An id that is equal for MongoDB but other bytes (1.0 and 1.00) is not found here: the insert meets it.
-            versions.extend(found.iter().filter_map(|(id, version)| Some((fold.place_of(id)?, version))));
-        }
-        Ok(versions)
+        (commands.finish(), version)
     }
 }

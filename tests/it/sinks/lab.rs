@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use headwater::pipeline::{BatchLimits, Node, NodeKind, Section, Span, Spanned};
-use headwater::record::{Batch, Epoch, Message, Op, Position, Record, Reject, Row, SourcePosition, Timestamp, Value};
+use headwater::pipeline::{BatchLimits, Flow, Node, NodeKind, Section, Span, Spanned, Transactions};
+use headwater::record::{
+    Batch, Epoch, Message, Op, Position, Record, Reject, Row, SourcePosition, Timestamp, Unity, Value,
+};
 use headwater::stage::{LaneContext, Stage, StageFactory};
 use headwater::stores::Stores;
 use mongodb::bson::{Document, doc};
@@ -37,10 +39,14 @@ pub fn yaml(entries: &[(&str, &str)]) -> Node {
 
 /// Builds, plans and opens a sink.
 pub async fn opened(make: StageFactory, options: Node, folder: &Path) -> headwater::Result<Box<dyn Stage>> {
+    planned(make, options, folder, Flow { open: true, ..Default::default() }).await
+}
+
+async fn planned(make: StageFactory, options: Node, folder: &Path, input: Flow) -> headwater::Result<Box<dyn Stage>> {
     let mut section = Section::new(&options);
     let mut sink = make(&mut section);
     assert_eq!(section.finish(), []);
-    let planned = sink.plan(headwater::pipeline::Flow { open: true, ..Default::default() });
+    let planned = sink.plan(input);
     planned.map_err(|problems| headwater::Error::Config(format!("{problems:?}")))?;
     sink.open(&lane(folder)).await?;
     Ok(sink)
@@ -137,6 +143,40 @@ pub fn held<'a>(documents: impl IntoIterator<Item = (i64, &'a str, i64)>) -> Doc
     documents.into_iter().map(|(id, name, version)| (id.to_string(), (name.to_string(), version))).collect()
 }
 
+/// The plan of a sink that gets every batch as one that is to be seen at once.
+pub const TOGETHER: &str = "together";
+
+/// Says of each batch that it is made of whole transactions.
+pub struct Together {
+    sink: Box<dyn Stage>,
+    /// What became of the last batch.
+    pub unity: Unity,
+}
+
+impl Together {
+    pub async fn open(options: Node, events: usize, bytes: usize) -> Together {
+        let topic = Spanned { value: "bank.transaction".to_string(), span: Span::default(), path: String::new() };
+        let transactions = Some(Transactions { topic, events, bytes, age: std::time::Duration::from_secs(30) });
+        let input = Flow { open: true, transactions, ..Flow::default() };
+        let sink = planned(headwater::sinks::mongodb::make, options, Path::new("."), input).await.unwrap();
+        Together { sink, unity: Unity::default() }
+    }
+}
+
+#[async_trait]
+impl Stage for Together {
+    fn plan(&mut self, input: Flow) -> Result<Flow, Vec<headwater::pipeline::Problem>> {
+        Ok(input)
+    }
+
+    async fn process(&mut self, batch: Batch) -> headwater::Result<Batch> {
+        let unity = Unity { together: true, torn: None, transactions: 1 };
+        let batch = self.sink.process(Batch { unity, ..batch }).await?;
+        self.unity = batch.unity;
+        Ok(batch)
+    }
+}
+
 /// A collection of its own in the MongoDB of the test services.
 pub struct Mongo {
     pub uri: String,
@@ -158,9 +198,13 @@ impl Mongo {
     /// A sink whose commands the server knows by `app_name`, through `uri`.
     pub async fn sink_at(&self, uri: &str, app_name: &str, more: &[(&str, &str)]) -> Box<dyn Stage> {
         let uri = format!("{uri}{}appName={app_name}", if uri.contains('?') { "&" } else { "/?" });
-        let options = [("uri", &*uri), ("database", &*self.database), ("write", self.plan)];
+        let write = if self.plan == TOGETHER { "auto" } else { self.plan };
+        let options = [("uri", &*uri), ("database", &*self.database), ("write", write)];
         let options = yaml(&[&options, more].concat());
-        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap()
+        match self.plan == TOGETHER {
+            true => Box::new(Together::open(options, 100_000, 1 << 30).await),
+            false => opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap(),
+        }
     }
 
     /// A sink with another age of tombstones.

@@ -1,0 +1,160 @@
+//! A session with one transaction after the other: several commands that become visible at once, or not at all.
+//!
+//! Invariants
+//! - as everywhere in this sink, a call once started runs to its end in a task of its own; the session goes with it;
+//! - a transaction reads from a snapshot of the majority and is acknowledged by a majority's journal; its commands carry
+//!   no concerns of their own;
+//! - a session that is dropped in the middle of a transaction leaves nothing of it.
+
+use bson::RawDocumentBuf;
+use mongodb::error::{Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{Acknowledgment, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{ClientSession, Database};
+
+use super::command::Command;
+use super::server::{Answer, Found, NETWORK_GRACE, Server, describe};
+use crate::error::{Error, Result};
+
+/// Transactions on a server, one at a time.
+pub(super) struct Session {
+    server: Server,
+    session: Option<ClientSession>,
+}
+
+/// Why a call failed, and what may be done about it.
+pub(super) struct Trouble {
+    /// What the lane is told if it is not tried again.
+    pub error: Error,
+    /// What helps at once.
+    pub cure: Cure,
+}
+
+/// What helps against a failure inside of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// Nothing at once.
+    None,
+    /// The whole transaction again: the server says that it may well succeed (another writer was faster, …).
+    Again,
+    /// The commit again: whether it was done is not known.
+    Commit,
+    /// Fewer documents: the server cannot take so many at once.
+    Fewer,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Trouble { error, cure: Cure::None }
+    }
+}
+
+impl Session {
+    /// A session without a transaction.
+    pub async fn start(server: &Server) -> Result<Session> {
+        let client = server.database.client().clone();
+        let session = server.call(async move { client.start_session().await }).await?;
+        Ok(Session { server: server.clone(), session: Some(session) })
+    }
+
+    /// Begins a transaction. Sends nothing yet.
+    pub async fn begin(&mut self) -> Result<(), Trouble> {
+        let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+        let limit = self.server.timeout;
+        self.call(move |mut session, _| async move {
+            let begin = session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(concern);
+            let begin = begin.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+            let done = begin.max_commit_time(limit).await;
+            (session, done)
+        })
+        .await
+    }
+
+    /// Sends one write command.
+    pub async fn write(&mut self, command: Command) -> Result<Answer, Trouble> {
+        let raw = self.server.raw(command.bytes)?;
+        let reply = self.call(|mut session, database| async move {
+            let done = database.run_raw_command(raw).session(&mut session).await;
+            (session, done)
+        });
+        let reply = reply.await?;
+        Ok(self.server.answer(&command.places, &reply)?)
+    }
+
+    /// Sends a `find` of ids and versions.
+    pub async fn find(&mut self, bytes: Vec<u8>, version_field: &'static str) -> Result<Found, Trouble> {
+        let raw = self.server.raw(bytes)?;
+        let found = self.call(move |mut session, database| async move {
+            let done = read_all(&database, raw, &mut session, version_field).await;
+            (session, done)
+        });
+        let found = found.await?;
+        Ok(found.ok_or_else(|| self.server.protocol("a document without a readable _id"))?)
+    }
+
+    /// Makes all of it visible.
+    pub async fn commit(&mut self) -> Result<(), Trouble> {
+        self.call(|mut session, _| async move {
+            let done = session.commit_transaction().await;
+            (session, done)
+        })
+        .await
+    }
+
+    /// Leaves nothing of it. The server does that by itself, too, when a transaction has failed or is forgotten.
+    pub async fn abort(&mut self) {
+        let aborted = self.call(|mut session, _| async move {
+            let done = session.abort_transaction().await;
+            (session, done)
+        });
+        let _ = aborted.await;
+    }
+
+    async fn call<T, Done>(&mut self, call: impl FnOnce(ClientSession, Database) -> Done) -> Result<T, Trouble>
+    where
+        T: Send + 'static,
+        Done: Future<Output = (ClientSession, Result<T, DriverError>)> + Send + 'static,
+    {
+        let Some(session) = self.session.take() else {
+            return Err(Error::Unavailable(format!("{}: a session got lost", self.server.place)).into());
+        };
+        let (database, limit) = (self.server.database.clone(), self.server.timeout + NETWORK_GRACE);
+        match tokio::time::timeout(limit, tokio::spawn(call(session, database))).await {
+            Ok(Ok((session, done))) => {
+                self.session = Some(session);
+                done.map_err(|error| Trouble { cure: cure(&error), error: describe(&self.server.place, &error) })
+            }
+            Ok(Err(_)) => {
+                Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.server.place)).into())
+            }
+            Err(_) => {
+                Err(Error::Unavailable(format!("{}: no answer within {} s", self.server.place, limit.as_secs())).into())
+            }
+        }
+    }
+}
+
+async fn read_all(
+    database: &Database,
+    find: RawDocumentBuf,
+    session: &mut ClientSession,
+    version_field: &str,
+) -> Result<Option<Found>, DriverError> {
+    let mut cursor = database.run_raw_cursor_command(find).session(&mut *session).await?;
+    let mut found = Some(Found::default());
+    while cursor.advance(session).await? {
+        found = found.and_then(|mut f| f.push(cursor.current(), version_field).map(|()| f));
+    }
+    Ok(found)
+}
+
+/// What a driver's error asks for. Of those that promise success for another attempt, what the server itself said is
+/// tried again at once; where no server answers the lane has to back off.
+fn cure(error: &DriverError) -> Cure {
+    let (too_large, too_large_for_cache) = (257, 388);
+    match &*error.kind {
+        ErrorKind::Command(command) if [too_large, too_large_for_cache].contains(&command.code) => Cure::Fewer,
+        _ if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => Cure::Commit,
+        ErrorKind::Command(_) if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => Cure::Again,
+        _ => Cure::None,
+    }
+}
