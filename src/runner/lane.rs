@@ -10,7 +10,7 @@ use crate::stage::{Offsets, Source, Stage, Waiting};
 
 use super::parking::Parking;
 use super::shapes::Shapes;
-use super::transactions::{Gather, Released};
+use super::transactions::{Gather, Intent, Released};
 
 /// Between two looks at a source that has ended while transactions still wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -25,6 +25,8 @@ pub struct Lane {
     pub shapes: Shapes,
     /// Holds back what is to be seen together, where the pipeline asks for that.
     pub gather: Option<Gather>,
+    /// Notes what is about to be applied to a raw store, where that is to be seen together.
+    pub intent: Option<Intent>,
 }
 
 impl Lane {
@@ -91,6 +93,9 @@ impl Lane {
         self.shapes.observe(&batch.records).await?;
         if !rejects.is_empty() {
             tear(&mut batch);
+        }
+        if let Some(intent) = self.intent.as_ref().filter(|_| batch.unity.together) {
+            intent.note(&batch.messages).await?;
         }
         let (batch, more) = work_through(self.stages.get_mut(1..).unwrap_or_default(), batch).await?;
         rejects.extend(more);

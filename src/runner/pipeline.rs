@@ -12,9 +12,9 @@ use super::lane::Lane;
 use super::parking::Parking;
 use super::progress::PipelineProgress;
 use super::shapes::Shapes;
-use super::transactions::{CatchUp, Gather};
+use super::transactions::{CatchUp, Gather, Intent};
 use crate::error::{Error, Result};
-use crate::pipeline::{Pipeline, Step};
+use crate::pipeline::Pipeline;
 use crate::record::Batch;
 use crate::stage::{Accepted, LaneContext};
 use crate::stores::Stores;
@@ -174,21 +174,25 @@ async fn open_lane(pipeline: &Arc<Pipeline>, context: &LaneContext) -> Result<La
         stage.open(context).await.map_err(|e| e.at(&*id))?;
     }
     lane.shapes.open(context).await?;
-    lane.gather = gather(pipeline, context).await?;
+    hold_back(pipeline, context, &mut lane).await?;
     lane.source.open(context).await.map_err(|e| e.at("source"))?;
     Ok(lane)
 }
 
-/// What holds transactions back until they are whole, where the pipeline asks for it.
-async fn gather(pipeline: &Pipeline, context: &LaneContext) -> Result<Option<Gather>> {
-    let Some(transactions) = &pipeline.transactions else { return Ok(None) };
-    let flow = |step: Option<&Step>| step.map(|step| step.flow.clone()).unwrap_or_default();
-    let topics: Vec<String> = flow(pipeline.steps.first()).topics.into_iter().map(|topic| topic.value).collect();
-    let catch_up = match flow(pipeline.steps.last()).store {
-        Some(store) => CatchUp::to(context.stores.get(&store).await?.positions().await?, &topics),
-        None => CatchUp::default(),
-    };
-    Ok(Some(Gather::new(transactions, &topics, catch_up)))
+/// What holds transactions back until they are whole, where the pipeline asks for that; and, where documents are computed
+/// from a raw store, the note of what was about to be applied to it.
+async fn hold_back(pipeline: &Pipeline, context: &LaneContext, lane: &mut Lane) -> Result<()> {
+    let Some(transactions) = &pipeline.transactions else { return Ok(()) };
+    let topics = pipeline.steps.first().map_or(&[][..], |step| &step.flow.topics);
+    let topics: Vec<String> = topics.iter().map(|topic| topic.value.clone()).collect();
+    let mut catch_up = CatchUp::default();
+    if pipeline.steps.last().is_some_and(|step| step.flow.store.is_some()) {
+        let intent = Intent::open(context).await?;
+        catch_up = CatchUp::to(intent.read().await?, &topics);
+        lane.intent = Some(intent);
+    }
+    lane.gather = Some(Gather::new(transactions, &topics, catch_up));
+    Ok(())
 }
 
 /// The components of a lane, not opened yet.
@@ -196,7 +200,7 @@ pub(super) fn build_lane(pipeline: &Arc<Pipeline>) -> Result<Lane> {
     let (source, stages) = pipeline.build().map_err(|problems| {
         Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
     })?;
-    Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()), gather: None })
+    Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()), gather: None, intent: None })
 }
 
 /// Sleeps; false when the shutdown came first.

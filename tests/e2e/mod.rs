@@ -5,6 +5,6 @@ mod models;
 mod mongo;
 mod oracle;
 mod road;
-mod runner;
-mod services;
+pub mod runner;
+pub mod services;
 mod world;

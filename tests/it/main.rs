@@ -32,4 +32,5 @@ mod schema_registry;
 mod sinks;
 mod stores;
 mod topics;
+mod transactions;
 mod versions;

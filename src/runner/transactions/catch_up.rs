@@ -1,12 +1,12 @@
-//! The raw store may be ahead of what was committed: a crash came between the two. Documents are computed from all that is
-//! in the raw store, so the first of them would show transactions of which the others are still to come. Until what is in
-//! the raw store has been read again, nothing leaves; then it leaves as one.
+//! The raw store may be ahead of what was committed: a crash came between the two, or in the middle of the first. Documents
+//! are computed from all that is in the raw store, so the first of them would show transactions of which the others are
+//! still to come. Until all that was about to be applied then has been read again, nothing leaves; then it leaves as one.
 //!
-//! It is waited for no longer than for a transaction, and no more is held back for it. Both are passed where the raw store
-//! holds much more than this pipeline has read: a group that begins anew, or a store that other pipelines fill, too.
+//! It is waited for no longer than for a transaction, and no more is held back for it.
 
 use rustc_hash::FxHashMap;
 
+use super::intent::Reach;
 use super::queue::Queue;
 use crate::record::Epoch;
 use crate::stage::{Offsets, Place};
@@ -14,7 +14,7 @@ use crate::stage::{Offsets, Place};
 /// What has to be read before anything leaves.
 #[derive(Default)]
 pub struct CatchUp {
-    /// The offset behind the last applied message of each partition.
+    /// The offset behind the last message that may have been applied of each partition.
     applied: Offsets,
     /// From where the source goes on, once it has told.
     begins: Option<Offsets>,
@@ -35,18 +35,15 @@ impl Partitions<'_> {
 }
 
 impl CatchUp {
-    /// From the raw store's own positions: the last applied offset of topics and partitions. Topics that are not read
-    /// are nothing to wait for.
-    pub fn to(positions: Vec<(String, i32, i64)>, topics: &[String]) -> Self {
-        let mut newest: FxHashMap<Place, (Epoch, i64)> = FxHashMap::default();
-        for (name, partition, offset) in positions {
-            let (topic, epoch) = Epoch::of_name(&name);
+    /// Up to what was about to be applied. Topics that are no longer read are nothing to wait for.
+    pub fn to(reach: Reach, topics: &[String]) -> Self {
+        let mut applied = Offsets::new();
+        for (name, partition, offset) in reach {
+            let (topic, _) = Epoch::of_name(&name);
             if topics.is_empty() || topics.iter().any(|read| read == topic) {
-                let known = newest.entry((topic.into(), partition)).or_insert((epoch, offset));
-                *known = (*known).max((epoch, offset));
+                applied.insert((topic.into(), partition), offset + 1);
             }
         }
-        let applied = newest.into_iter().map(|(place, (_, offset))| (place, offset + 1)).collect();
         CatchUp { applied, begins: None }
     }
 
@@ -75,8 +72,8 @@ impl CatchUp {
         if missing > 0 {
             tracing::warn!(
                 partitions = missing,
-                "the raw store has applied more than can be read again together: until that has been read, documents may show \
-                 parts of transactions"
+                "what was being applied when the lane stopped cannot be read again together: documents may show parts of \
+                 transactions until it has been read"
             );
         }
         // Of what has not been seen at all, a source that does not tell where it begins may still bring something.

@@ -17,10 +17,11 @@
 //! - nothing is forgotten: a message is held, or it has left. One that is read a second time while the lane lives is one
 //!   of these.
 //!
-//! Deliberately absent: anything durable. A lane that begins again reads again what it had held.
+//! Deliberately absent: what is held is nowhere durable. A lane that begins again reads it again.
 
 mod catch_up;
 mod group;
+mod intent;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +38,7 @@ use crate::stage::{Offsets, Place};
 pub use catch_up::CatchUp;
 use catch_up::Partitions;
 use group::{Expected, Group};
+pub use intent::Intent;
 use queue::{Held, Queue, Tie};
 
 /// Identities of torn transactions that are kept, to know the rest of them when it comes.

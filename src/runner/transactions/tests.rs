@@ -343,7 +343,7 @@ fn what_the_raw_store_has_leaves_as_one() {
     log.transaction("2", &[("bank.a", 0), ("bank.b", 0)]);
     log.transaction("3", &[("bank.b", 0)]);
     let applied = |topic: &str, offset| (topic.to_string(), 0, offset);
-    let positions = vec![applied("bank.a", 1), applied("bank.b", 1), applied("bank.other", 7)];
+    let positions = vec![applied("bank.a", 1), applied("bank.b", 1), applied(MARKERS, 5), applied("bank.other", 7)];
     let begins = || Some(TOPICS.iter().map(|topic| (((*topic).into(), 0), 0)).collect());
     let mut gather = gather(100, LONG, CatchUp::to(positions, &TOPICS.map(String::from)));
     gather.begins(begins);

@@ -1,7 +1,7 @@
 //! The MongoDB sink where documents are to be seen at once: what readers see, what the server refuses, what is too much.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use headwater::record::{Op, Record, Torn, Unity};
@@ -53,26 +53,26 @@ async fn readers_see_all_documents_of_a_batch_or_none() {
     let Some(lab) = Mongo::new(TOGETHER).await else { return };
     let lab = Arc::new(lab);
     let mut sink = sink(&lab, 1_000, 1 << 20).await;
-    let done = Arc::new(AtomicBool::new(false));
-    let (at, until) = (lab.clone(), done.clone());
+    let (seen, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (at, count, until) = (lab.clone(), seen.clone(), done.clone());
     let reader = tokio::spawn(async move {
-        let mut seen = 0;
         while !until.load(Ordering::Relaxed) {
             let names = seen_at_once(&at).await;
             assert!(names.windows(2).all(|pair| pair[0] == pair[1]), "parts of a batch: {names:?}");
             assert!(matches!(names.len(), 0 | 40), "{}", names.len());
-            seen += usize::from(!names.is_empty());
+            count.fetch_add(usize::from(!names.is_empty()), Ordering::Relaxed);
         }
-        seen
     });
-    for version in 1..=60 {
+    let mut version = 0;
+    while seen.load(Ordering::Relaxed) < 20 && !reader.is_finished() {
+        version += 1;
         let name = format!("v{version}");
         let accounts = (0..20).map(|id| put(Op::Update, id, &name, version));
         let payments = (0..20).map(|id| of("payment", put(Op::Update, id, &name, version)));
         write_as(&mut sink, accounts.chain(payments).collect(), WHOLE).await;
     }
     done.store(true, Ordering::Relaxed);
-    assert!(reader.await.unwrap() > 5, "the reader saw next to nothing");
+    reader.await.unwrap();
     Box::new(Arc::into_inner(lab).unwrap()).close().await;
 }
 
