@@ -34,7 +34,7 @@
 //! | [`expr`] | VRL over exact rows |
 //! | [`model`] | features, training, evaluation, model folders |
 //! | [`sources`], [`stages`], [`sinks`] | the components: one file or folder each, named as in YAML |
-//! | [`runner`] | lanes, back-off, parking, progress, shutdown, re-categorization: the only place that spawns or retries |
+//! | [`runner`] | lanes, whole transactions, back-off, parking, progress, shutdown, re-categorization: the only place that spawns or retries |
 //! | [`cli`] | one file a verb; settings, output, logs |
 //! | [`error`] | errors by the reaction they call for |
 //!

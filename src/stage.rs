@@ -79,10 +79,14 @@ pub trait Source: Send {
     /// All that was handed out is durable, up to these offsets where the lane keeps some of it back: record the position.
     async fn commit(&mut self, kept: &Offsets) -> Result<()>;
 
-    /// Partitions of which nothing is wanted for now, because others have to come first. All others go on.
-    fn rest(&mut self, _ahead: &BTreeSet<Place>) -> Result<()> {
+    /// Partitions of which nothing is wanted for now, because others have to come first; all others go on, with at most so
+    /// many messages next.
+    fn rest(&mut self, _ahead: &BTreeSet<Place>, _room: usize) -> Result<()> {
         Ok(())
     }
+
+    /// Told before [`Source::open`] where one lane of one process has to read everything.
+    fn read_alone(&mut self) {}
 
     /// The offsets from which this lane began to read its partitions, once it has some and if that can be told.
     fn begins(&self) -> Option<Offsets> {

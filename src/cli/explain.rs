@@ -45,6 +45,13 @@ fn to_text(pipeline: &Pipeline) -> String {
         stop.share * 100.0,
         stop.within
     );
+    if let Some(whole) = &pipeline.transactions {
+        let _ = writeln!(
+            text,
+            "  seen      transactions of {} whole; up to {} events, {} bytes, {:?}",
+            whole.topic.value, whole.events, whole.bytes, whole.age
+        );
+    }
     let mut before = Flow::default();
     for step in &pipeline.steps {
         let _ = writeln!(text, "\n{}", step.id);
@@ -140,6 +147,7 @@ fn to_json(pipeline: &Pipeline) -> Value {
     json!({
         "name": &*pipeline.name,
         "lanes": pipeline.lanes,
+        "consistency": if pipeline.transactions.is_some() { "transaction" } else { "key" },
         "batch": {
             "records": pipeline.batch.records,
             "bytes": pipeline.batch.bytes,

@@ -129,14 +129,20 @@ fn outcome(ended: &[Ended]) -> Outcome {
             runner::Outcome::Failed(error) => format!("failed: {error}"),
         };
         let rate = progress.read as f64 / progress.elapsed_secs.max(0.001);
-        let _ = writeln!(
+        let _ = write!(
             text,
             "{pipeline}: {how}; {} messages in {:.1} s ({rate:.0}/s), {} parked",
             progress.read, progress.elapsed_secs, progress.parked
         );
+        let (whole, torn) = (progress.whole, progress.torn);
+        let _ = match whole + torn {
+            0 => writeln!(text),
+            _ => writeln!(text, ", {whole} transactions whole, {torn} torn"),
+        };
         results.push(json!({
             "pipeline": &**pipeline, "outcome": how, "messages": progress.read, "emitted": progress.emitted,
             "parked": progress.parked, "seconds": progress.elapsed_secs,
+            "transactions": { "whole": whole, "torn": torn },
         }));
         match outcome {
             runner::Outcome::Done => {}

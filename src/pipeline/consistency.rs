@@ -91,8 +91,8 @@ impl Transactions {
     }
 
     /// Everything that keeps the rest of the pipeline from putting transactions together. `lanes` is where their number
-    /// stands, if it is not one.
-    pub(super) fn check(&self, lanes: Option<&Node>, flows: &[&Flow]) -> Vec<Problem> {
+    /// stands, if it is not one; `sound` says whether all parts could be planned.
+    pub(super) fn check(&self, lanes: Option<&Node>, flows: &[&Flow], sound: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Some(lanes) = lanes {
             let text = "with `consistency: transaction` there is one lane: a transaction's changes lie in several \
@@ -106,7 +106,7 @@ impl Transactions {
         } else if !topics.is_empty() {
             self.check_topics(topics, &mut problems);
         }
-        if problems.is_empty() && !flows.iter().any(|flow| flow.tells_transactions) {
+        if sound && problems.is_empty() && !flows.iter().any(|flow| flow.tells_transactions) {
             let text = "no stage tells which transaction a change was made in";
             problems.push(self.topic.problem("consistency.untold", text).help("begin with `- debezium: {}`"));
         }
@@ -118,7 +118,7 @@ impl Transactions {
             let text = format!("the source does not read the topic `{}`", self.topic.value);
             let problem = self.topic.problem("consistency.topic", text);
             let problem = problem.suggest(&self.topic, topics.iter().map(|topic| topic.value.as_str()));
-            problems.push(problem.help("add it to the source's `topics`; lanes see only what their pipeline reads"));
+            problems.push(problem.help("add it to the source's `topics`: a lane sees only what its pipeline reads"));
         }
         for topic in topics {
             let behind = topic.strip_prefix(self.prefix());

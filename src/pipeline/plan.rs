@@ -173,7 +173,7 @@ fn read_pipeline(root: &Node, registry: &Registry, problems: &mut Vec<Problem>) 
     if let Some(transactions) = &transactions {
         let lanes = root.get("lanes").filter(|_| lanes > 1);
         let flows: Vec<&Flow> = steps.iter().map(|step| &step.flow).collect();
-        problems.extend(transactions.check(lanes, &flows));
+        problems.extend(transactions.check(lanes, &flows, problems.is_empty()));
     }
     let store = steps.last().and_then(|step| step.flow.store.clone());
     let warnings = steps.last().map(|step| step.flow.warnings.clone()).unwrap_or_default();

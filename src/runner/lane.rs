@@ -50,7 +50,7 @@ impl Lane {
                 committed(&batch, rejects.len());
             }
             if let Some(gather) = &self.gather {
-                self.source.rest(&gather.ahead())?;
+                self.source.rest(&gather.ahead(), gather.room())?;
             }
         }
         Ok(())

@@ -7,7 +7,8 @@
 //! - a stopped lane has either committed its batch or will read it again;
 //! - what a lane holds back of transactions that are not whole is not committed.
 //!
-//! Deliberately absent: queues between stages, retries inside of components, supervision across processes (Kafka's
+//! Deliberately absent: queues between stages, retries inside of components (but for what MongoDB asks of whoever writes
+//! in its transactions), supervision across processes (Kafka's
 //! consumer groups do that).
 
 mod backoff;

@@ -191,6 +191,7 @@ async fn hold_back(pipeline: &Pipeline, context: &LaneContext, lane: &mut Lane) 
         catch_up = CatchUp::to(intent.read().await?, &topics);
         lane.intent = Some(intent);
     }
+    lane.source.read_alone();
     lane.gather = Some(Gather::new(transactions, &topics, catch_up));
     Ok(())
 }

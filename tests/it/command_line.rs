@@ -54,7 +54,7 @@ fn check_shows_the_line_the_place_and_the_way_out() {
    `----
   help: → did you mean `file`?
 
-  x unknown key `lanse`; known here: name, source, stages, lanes, batch, parking, shutdown
+  x unknown key `lanse`; known here: name, source, stages, lanes, batch, parking, shutdown, consistency
    ,-[bad.yaml:4:1]
  4 | lanse: 2
    : ^^|^^

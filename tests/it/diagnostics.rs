@@ -110,7 +110,8 @@ fn all_problems_of_all_parts_come_at_once_with_suggestions() {
         problems(text),
         [
             "1:7: /name a name has a-z, 0-9 and `-`, starts with a letter and has at most 63 bytes",
-            "2:1: /lanse unknown key `lanse`; known here: name, source, stages, lanes, batch, parking, shutdown \
+            "2:1: /lanse unknown key `lanse`; known here: name, source, stages, lanes, batch, parking, shutdown, \
+             consistency \
              (did you mean `lanes`?)",
             "4:11: /source/orders `text` is missing",
             "4:13: /source/orders/txt unknown key `txt`; known here: fast, limit, text (did you mean `text`?)",

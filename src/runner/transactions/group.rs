@@ -43,12 +43,13 @@ pub struct Group {
     seen: FxHashMap<Arc<str>, FxHashSet<u64>>,
     /// How many changes have to come, by topic; known at its end.
     changes: Option<Vec<(Arc<str>, u64)>>,
+    begun: bool,
 }
 
 impl Group {
     /// Nothing of it has come yet.
     pub fn new(id: Arc<str>, since: Duration) -> Self {
-        Group { id, since, firsts: Vec::new(), seen: FxHashMap::default(), changes: None }
+        Group { id, since, firsts: Vec::new(), seen: FxHashMap::default(), changes: None, begun: false }
     }
 
     /// Takes a message of it, which will be number `index` in queue `queue`.
@@ -57,7 +58,7 @@ impl Group {
             self.firsts.push((queue, index));
         }
         match role {
-            Role::Begin => {}
+            Role::Begin => self.begun = true,
             Role::Change { order } => {
                 // Without a number the place has to tell them apart.
                 let place =
@@ -69,6 +70,11 @@ impl Group {
                 self.changes = Some(read.collect());
             }
         }
+    }
+
+    /// Whether its beginning has come.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Whether its end has come.

@@ -11,8 +11,9 @@
 //! partition: one offset each tells the source how far all is durable.
 //!
 //! Invariants
-//! - memory is bounded by `events` and `bytes` and one batch; the transaction that has waited longest then leaves as it is,
-//!   *torn*: its documents are written one by one, and say why;
+//! - memory is bounded by `events` and `bytes`, a batch, and one message of each partition. Partitions that are ahead rest
+//!   before it comes to that; what does not fit even so leaves as it is, the oldest transaction first: *torn*, its
+//!   documents written one by one, and each says why;
 //! - a transaction that is not torn never leaves in parts;
 //! - nothing is forgotten: a message is held, or it has left. One that is read a second time while the lane lives is one
 //!   of these.
@@ -54,13 +55,23 @@ pub struct Gather {
     groups: BTreeMap<u64, Group>,
     numbers: FxHashMap<Arc<str>, u64>,
     next_number: u64,
-    torn: VecDeque<(Arc<str>, Torn)>,
+    torn: VecDeque<Given>,
     arrived: u64,
     held: usize,
     bytes: usize,
+    /// Messages that came while too much was held.
+    over: usize,
     news: Vec<News>,
     clock: Clock,
     catch_up: CatchUp,
+}
+
+/// A transaction that was given up.
+struct Given {
+    id: Arc<str>,
+    why: Torn,
+    /// Whether its beginning has come. Another one is of the transaction's next delivery.
+    begun: bool,
 }
 
 /// What leaves: a batch, and the rejects that its messages brought.
@@ -97,6 +108,7 @@ impl Gather {
             arrived: 0,
             held: 0,
             bytes: 0,
+            over: 0,
             news: Vec::new(),
             clock: Clock { now: Duration::ZERO, last: Instant::now(), step_max: limits.age / 10 },
             catch_up,
@@ -127,6 +139,7 @@ impl Gather {
                 continue; // Partitions that come back are read from the last commit; this lane still holds the rest.
             }
             held.tie = self.tie(number, &held, member)?;
+            self.over = if self.is_full().is_some() { self.over + 1 } else { 0 };
             self.held += 1;
             self.bytes += held.size;
             if let Some(queue) = self.queues.get_mut(number) {
@@ -148,10 +161,11 @@ impl Gather {
                 message.topic
             )));
         }
-        if role == Role::Begin {
-            self.torn.retain(|(known, _)| *known != id);
-        } else if let Some((_, why)) = self.torn.iter().find(|(known, _)| *known == id) {
-            return Ok(Tie::Torn(*why));
+        let begins = role == Role::Begin;
+        self.torn.retain(|given| given.id != id || !(begins && given.begun));
+        if let Some(given) = self.torn.iter_mut().find(|given| given.id == id) {
+            given.begun |= begins;
+            return Ok(Tie::Torn(given.why));
         }
         let now = self.clock.now;
         let number = *self.numbers.entry(id.clone()).or_insert_with(|| {
@@ -169,11 +183,8 @@ impl Gather {
     /// The next batch that may leave.
     pub fn release(&mut self) -> Option<Released> {
         let now = self.clock.tick();
-        let over = match () {
-            () if self.held > self.limits.events => Some(Torn::Events),
-            () if self.bytes > self.limits.bytes => Some(Torn::Bytes),
-            () => None,
-        };
+        // Each partition may bring a message more until it rests: what is lacking may be among them.
+        let over = self.is_full().filter(|_| self.over > self.queues.len());
         if let Some((fronts, why)) = self.loose_fronts() {
             // Those of a torn transaction were counted with it.
             let untold = u64::from(why == Torn::Untold);
@@ -192,6 +203,15 @@ impl Gather {
         let is_late = now.saturating_sub(group.since) > self.limits.age;
         let (number, why) = (*number, over.or(is_late.then_some(Torn::Age))?);
         Some(self.tear(number, why))
+    }
+
+    /// Whether as much is held as may be.
+    fn is_full(&self) -> Option<Torn> {
+        match () {
+            () if self.held >= self.limits.events => Some(Torn::Events),
+            () if self.bytes >= self.limits.bytes => Some(Torn::Bytes),
+            () => None,
+        }
     }
 
     /// Pieces at the fronts of the partitions that no transaction waits for, up to the last one that has to say why.
@@ -250,7 +270,7 @@ impl Gather {
             let Some(group) = self.groups.get(&number) else { continue };
             torn += 1;
             if !group.is_complete() {
-                self.torn.push_back((group.id.clone(), why));
+                self.torn.push_back(Given { id: group.id.clone(), why, begun: group.has_begun() });
             }
         }
         while self.torn.len() > TORN_KEPT {
@@ -295,6 +315,14 @@ impl Gather {
     /// How many messages are held.
     pub fn held(&self) -> usize {
         self.held
+    }
+
+    /// How many messages may come next: fewer and fewer, as it gets tight.
+    pub fn room(&self) -> usize {
+        match self.is_full() {
+            Some(_) => 1,
+            None => (self.limits.events - self.held).div_ceil(2),
+        }
     }
 
     /// Partitions that need not be read further for now: a good deal is held, and they are past the transaction that is

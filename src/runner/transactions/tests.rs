@@ -19,10 +19,13 @@ fn gather(events: usize, age: Duration, catch_up: CatchUp) -> Gather {
     Gather::new(&limits, &TOPICS.map(String::from), catch_up)
 }
 
+/// A message, what it says of a transaction, and what happened to a row.
+type Entry = (Message, Option<Membership>, Option<Op>);
+
 /// What is in the topics, by partition.
 #[derive(Default)]
 struct Log {
-    partitions: BTreeMap<(&'static str, i32), Vec<(Message, Option<Membership>, Option<Op>)>>,
+    partitions: BTreeMap<(&'static str, i32), Vec<Entry>>,
     order: u64,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -257,30 +260,39 @@ fn too_many_changes_tear_a_transaction_and_what_comes_later_of_it() {
     let mut log = Log::default();
     log.transaction("1", &[("bank.a", 0); 9]);
     log.transaction("2", &[("bank.a", 0)]);
-    let mut gather = gather(5, LONG, CatchUp::default());
-    let torn = |transactions| Unity { together: false, torn: Some(Torn::Events), transactions };
-    take(&mut gather, log.read(MARKERS, 0, 0, 1));
-    take(&mut gather, log.read("bank.a", 0, 0, 4));
-    assert_eq!(released(&mut gather), []);
-    take(&mut gather, log.read("bank.a", 0, 4, 2));
-    let [(unity, places)] = &released(&mut gather)[..] else { panic!() };
-    assert_eq!((*unity, places.len()), (torn(1), 7));
-    take(&mut gather, log.read("bank.a", 0, 6, 4));
-    take(&mut gather, log.read(MARKERS, 0, 1, 3));
-    let [rest, next] = &released(&mut gather)[..] else { panic!() };
-    assert_eq!((rest.0, rest.1.len()), (torn(0), 4), "the last three changes and the end, counted before");
-    assert_eq!((next.0, next.1.len()), (whole(1), 3));
+    for markers_first in [true, false] {
+        let mut gather = gather(5, LONG, CatchUp::default());
+        let torn = |transactions| Unity { together: false, torn: Some(Torn::Events), transactions };
+        take(&mut gather, log.read(MARKERS, 0, 0, usize::from(markers_first)));
+        take(&mut gather, log.read("bank.a", 0, 0, 6));
+        assert_eq!((released(&mut gather), gather.room()), (vec![], 1), "each partition may bring one more");
+        take(&mut gather, log.read("bank.a", 0, 6, 2));
+        let [(unity, places)] = &released(&mut gather)[..] else { panic!() };
+        assert_eq!((*unity, places.len()), (torn(1), 8 + usize::from(markers_first)));
+        take(&mut gather, log.read("bank.a", 0, 8, 2));
+        take(&mut gather, log.read(MARKERS, 0, usize::from(markers_first), 4));
+        let [rest, next] = &released(&mut gather)[..] else { panic!() };
+        assert_eq!(rest.0, torn(0), "the last change and the end were counted before");
+        assert_eq!((next.0, next.1.len()), (whole(1), 3));
+        // The connector goes back: this time there is room for it.
+        log.transaction("1", &[("bank.a", 0)]);
+        take(&mut gather, log.read(MARKERS, 0, 4, 2));
+        take(&mut gather, log.read("bank.a", 0, 10, 1));
+        assert_eq!(released(&mut gather)[0].0, whole(1));
+        log.partitions.get_mut(&("bank.a", 0)).unwrap().truncate(10);
+        log.partitions.get_mut(&(MARKERS, 0)).unwrap().truncate(4);
+    }
 }
 
 #[test]
 fn too_many_bytes_tear_a_transaction() {
     let mut log = Log::default();
-    log.transaction("1", &[("bank.a", 0); 3]);
+    log.transaction("1", &[("bank.a", 0); 5]);
     let mut gather = gather(100, LONG, CatchUp::default());
-    gather.limits.bytes = 3;
-    take(&mut gather, log.read("bank.a", 0, 0, 1));
+    gather.limits.bytes = 5;
+    take(&mut gather, log.read("bank.a", 0, 0, 3));
     assert_eq!(released(&mut gather), []);
-    take(&mut gather, log.read("bank.a", 0, 1, 1));
+    take(&mut gather, log.read("bank.a", 0, 3, 2));
     assert_eq!(released(&mut gather)[0].0, Unity { together: false, torn: Some(Torn::Bytes), transactions: 1 });
 }
 

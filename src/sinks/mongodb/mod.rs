@@ -14,7 +14,8 @@
 //! ```
 //!
 //! # Documents
-//! `{_id, …the row's fields…, _headwater: {v: version, as_of: time of the causing change}}`. A key of one column is the
+//! `{_id, …the row's fields…, _headwater: {v: version, as_of: time of the causing change}}`; with `consistency:
+//! transaction`, `torn: WHY` in there says that the document could be seen without the rest of its transaction. A key of one column is the
 //! `_id` itself, a composite one a sub-document in key order. Names may hold dots and dollars as MongoDB 5 allows.
 //!
 //! What each value becomes stands in the documentation of [`Value`](crate::record::Value). Where a column's kind is not known, times have nine fraction digits. One field so has one type, and texts sort.
@@ -64,7 +65,11 @@
 //! documents higher versions from its start on; rows that come straight from the log keep theirs, so a pipeline without
 //! a `document` stage that was changed writes into a new collection, or deletes the old one first.
 //!
-//! Deliberately absent: transactions, truncates (rejected `op.truncate`: no version of one partition can guard rows of
+//! # Transactions of the source
+//! With `consistency: transaction` in the pipeline, a batch of whole transactions is one transaction here, too, over all
+//! collections (`together.rs`). `write` has no say in that.
+//!
+//! Deliberately absent: truncates (rejected `op.truncate`: no version of one partition can guard rows of
 //! others), changes of indexes, validators or sharding: those are the owner's.
 
 mod bson;
@@ -100,13 +105,21 @@ struct MongoDb {
     /// How much is written together, where the pipeline asks for that.
     transactions: Option<Transactions>,
     server: Option<Server>,
+    /// Tables that are known to come.
+    tables: Vec<String>,
     /// By collection.
     targets: BTreeMap<String, Target>,
 }
 
 /// Reads the section.
 pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
-    Box::new(MongoDb { settings: Settings::read(section), transactions: None, server: None, targets: BTreeMap::new() })
+    Box::new(MongoDb {
+        settings: Settings::read(section),
+        transactions: None,
+        tables: Vec::new(),
+        server: None,
+        targets: BTreeMap::new(),
+    })
 }
 
 #[async_trait]
@@ -114,6 +127,8 @@ impl Stage for MongoDb {
     fn plan(&mut self, input: Flow) -> Result<Flow, Vec<Problem>> {
         let problems = self.settings.check(&input);
         self.transactions.clone_from(&input.transactions);
+        self.settings.creates = input.transactions.is_some();
+        self.tables = input.tables.keys().cloned().collect();
         if problems.is_empty() { Ok(input) } else { Err(problems) }
     }
 
@@ -125,6 +140,12 @@ impl Stage for MongoDb {
             server.check_transactions().await?;
         }
         self.server = Some(server);
+        if self.settings.creates {
+            for table in self.tables.clone() {
+                let collection = self.settings.collection_of(&table).to_string();
+                self.target(&collection).await?;
+            }
+        }
         Ok(())
     }
 

@@ -273,7 +273,7 @@ pub(super) fn describe(place: &str, error: &DriverError) -> Error {
         ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
         ErrorKind::Command(command) => {
             let advice = match command.code {
-                13 => "; the user needs find, insert, update, remove, createIndex and collMod here",
+                13 => "; the user needs find, insert, update, remove, createIndex, createCollection and collMod here",
                 18 => "; check user, password and authSource",
                 _ => "",
             };

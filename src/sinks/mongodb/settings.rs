@@ -29,6 +29,9 @@ pub(super) struct Settings {
     pub keep: Duration,
     /// How long a command may take.
     pub timeout: Duration,
+    /// Whether collections are created before anything is written: a reader whose snapshot begins with a collection that
+    /// is not there has none for the others.
+    pub creates: bool,
 }
 
 impl Settings {
@@ -58,6 +61,7 @@ impl Settings {
             plan,
             keep: keep.map_or(KEEP, |keep| keep.value),
             timeout: section.duration("timeout").map_or(TIMEOUT, |timeout| timeout.value),
+            creates: false,
         }
     }
 

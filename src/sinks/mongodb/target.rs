@@ -119,6 +119,10 @@ impl Target {
             let index = doc! { "keyPattern": { "at": 1 }, "expireAfterSeconds": keep_secs };
             server.run(doc! { "collMod": &tombstones, "index": index }).await?;
         }
+        if settings.creates {
+            let exists = 48;
+            server.run_unless(doc! { "create": collection, "writeConcern": { "w": "majority" } }, &[exists]).await?;
+        }
         let server = server.clone();
         let documents = collection.to_string();
         let Settings { style, plan, .. } = *settings;

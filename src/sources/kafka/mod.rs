@@ -16,6 +16,7 @@
 //! - offsets are committed only for what [`Source::commit`] was called for: nothing is committed automatically;
 //! - a committed offset that the broker no longer has stops the pipeline with the missing range; it never jumps;
 //! - a topic that was deleted and created anew, or got more partitions, stops the pipeline until that is accepted;
+//! - where transactions are put together one process reads everything: others wait until it has left the group;
 //! - the rebalance callback runs only inside [`Source::next`], when the lane has no batch in flight.
 //!
 //! Deliberately absent: a poll thread of its own. A lane that is busy for longer than `max.poll.interval.ms` loses its
@@ -63,6 +64,8 @@ pub struct KafkaSource {
     lane: Option<LaneContext>,
     consumer: Option<BaseConsumer<Assignment>>,
     reader: Reader,
+    /// Whether no other process may read along.
+    alone: bool,
     memory: Option<Memory>,
     examined: Instant,
     anchored: Instant,
@@ -79,6 +82,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Source> {
         lane: None,
         consumer: None,
         reader: Reader::default(),
+        alone: false,
         memory: None,
         examined: Instant::now(),
         anchored: Instant::now(),
@@ -106,6 +110,9 @@ impl Source for KafkaSource {
         self.lane = Some(lane.clone());
         self.examine(lane.accepted).await?;
         let Some(consumer) = &self.consumer else { return Ok(()) };
+        if self.alone {
+            tokio::task::block_in_place(|| self.options.check_alone(consumer, lane))?;
+        }
         let topics: Vec<&str> = self.options.topics.iter().map(|t| t.value.as_str()).collect();
         consumer.subscribe(&topics).map_err(|e| self.unavailable("cannot subscribe", &e))?;
         self.reader = Reader::new(lane.batch.records, lane.batch.bytes, lane.batch.linger);
@@ -178,7 +185,12 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn rest(&mut self, ahead: &BTreeSet<Place>) -> Result<()> {
+    fn read_alone(&mut self) {
+        self.alone = true;
+    }
+
+    fn rest(&mut self, ahead: &BTreeSet<Place>, room: usize) -> Result<()> {
+        self.reader.leave_room(room);
         let Some(consumer) = &self.consumer else { return Ok(()) };
         consumer.context().rest(consumer, ahead).map_err(|e| self.unavailable("partitions cannot be paused", &e))
     }

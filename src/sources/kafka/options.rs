@@ -1,10 +1,10 @@
 //! The `kafka` section: what users may set, what is ours, and the client configuration that follows.
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::assignment::{Assignment, partitions_of};
-use crate::error::Result;
+use super::assignment::{Assignment, BROKER_WAIT, partitions_of};
+use crate::error::{Error, Result};
 use crate::pipeline::{Section, Spanned};
 use crate::stage::LaneContext;
 
@@ -111,6 +111,25 @@ impl Options {
             .set("enable.partition.eof", "false")
             .set("statistics.interval.ms", "2000");
         config
+    }
+
+    /// Fails as long as another process is in the group: it would get a share of the partitions.
+    pub fn check_alone(&self, consumer: &BaseConsumer<Assignment>, lane: &LaneContext) -> Result<()> {
+        let group = self.group_of(lane);
+        let place = format!("kafka at {}: consumer group {group}", self.brokers.value);
+        let list = consumer.fetch_group_list(Some(&group), BROKER_WAIT);
+        let list = list.map_err(|e| Error::Unavailable(format!("{place}: nothing is told of it: {e}")))?;
+        // What this runner was in an earlier life it takes over.
+        let own = self.instance.as_ref().map(|instance| format!("{}-{}-", instance.value, lane.lane));
+        let is_other = |id: &str| own.as_ref().is_none_or(|own| !id.starts_with(own));
+        let members = list.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
+        match members.filter(|member| is_other(member.id())).count() {
+            0 => Ok(()),
+            others => Err(Error::Unavailable(format!(
+                "{place} has {others} member(s): with `consistency: transaction` one process reads everything. this one takes \
+                 over when that one ends"
+            ))),
+        }
     }
 
     /// Fails early, and in words, when brokers or topics are not there: librdkafka would wait in silence. Gives the number

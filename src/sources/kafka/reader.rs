@@ -28,6 +28,8 @@ const BEHIND_LINGER: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Reader {
     max_records: usize,
+    /// What the lane has room for, if that is less.
+    room: usize,
     max_bytes: usize,
     linger: Duration,
     topics: Vec<Arc<str>>,
@@ -48,7 +50,7 @@ struct Pending {
 impl Reader {
     /// A reader with the limits of a batch.
     pub fn new(max_records: usize, max_bytes: usize, linger: Duration) -> Self {
-        Reader { max_records, max_bytes, linger, ..Reader::default() }
+        Reader { max_records, room: usize::MAX, max_bytes, linger, ..Reader::default() }
     }
 
     /// The next batch; empty when nothing came within `idle`. An error that comes behind messages is reported by the
@@ -64,7 +66,7 @@ impl Reader {
         let mut buffer = self.buffer();
         let mut wait = idle;
         let mut closes_at: Option<Instant> = None;
-        while self.pending.len() < self.max_records && buffer.len() < self.max_bytes {
+        while self.pending.len() < self.max_records.min(self.room) && buffer.len() < self.max_bytes {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     self.take(&message, &mut buffer);
@@ -81,6 +83,11 @@ impl Reader {
             }
         }
         Ok(self.freeze(buffer))
+    }
+
+    /// Reads at most so many messages at a time from now on.
+    pub fn leave_room(&mut self, room: usize) {
+        self.room = room.max(1);
     }
 
     /// Next offsets of what was handed out since the last commit.

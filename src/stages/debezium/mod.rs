@@ -23,7 +23,8 @@
 //! With a `registry`, messages that name a schema in it are read by that schema, keys and values each for itself; others
 //! stay JSON. What cannot be decoded is rejected with a reason and parked; the rest goes on. Heartbeats, transaction metadata,
 //! schema changes, notifications, logical messages and signals are no data and end here; heartbeats and notifications
-//! of the initial load become news of the source, which the pipeline's progress shows.
+//! of the initial load become news of the source, which the pipeline's progress shows. With `consistency: transaction` in
+//! the pipeline, messages say which transaction they are part of.
 
 mod registry;
 

@@ -1,6 +1,7 @@
 //! Transactions that go beyond a limit, as a connector would tell them, through real Kafka and the binary: what their
 //! documents and the log say.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use mongodb::bson::Document;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 
@@ -24,6 +26,8 @@ struct Connector {
     producer: FutureProducer,
     dir: tempfile::TempDir,
     order: u64,
+    /// What is on its way to the broker.
+    sent: RefCell<Vec<DeliveryFuture>>,
 }
 
 impl Connector {
@@ -37,7 +41,7 @@ impl Connector {
             (config.create::<AdminClient<_>>().unwrap(), config.create().unwrap())
         };
         let dir = tempfile::tempdir().unwrap();
-        let connector = Connector { services, name, runtime, admin, producer, dir, order: 0 };
+        let connector = Connector { services, name, runtime, admin, producer, dir, order: 0, sent: RefCell::default() };
         let topics = [("account", 2), ("payment", 2), ("transaction", end_partitions)];
         let topics = topics.map(|(topic, partitions)| (connector.topic(topic), partitions));
         let new = topics.iter().map(|(topic, n)| NewTopic::new(topic, *n, TopicReplication::Fixed(1)));
@@ -54,7 +58,15 @@ impl Connector {
     fn send(&self, table: &str, key: &str, value: &serde_json::Value) {
         let (topic, value) = (self.topic(table), value.to_string());
         let record = FutureRecord::to(&topic).key(key).payload(&value);
-        self.runtime.block_on(self.producer.send(record, Duration::from_secs(10))).map_err(|(e, _)| e).unwrap();
+        self.sent.borrow_mut().push(self.producer.send_result(record).map_err(|(e, _)| e).unwrap());
+    }
+
+    /// Returns when all of it is in the topics.
+    fn flush(&self) {
+        let sent: Vec<_> = self.sent.borrow_mut().drain(..).collect();
+        for sent in self.runtime.block_on(futures::future::join_all(sent)) {
+            sent.unwrap().unwrap();
+        }
     }
 
     fn begin(&mut self, id: &str) {
@@ -113,6 +125,7 @@ stages:
 
     /// `id: mark` of all accounts once there are so many.
     fn accounts(&self, count: usize, runner: &Runner) -> Vec<(i64, String)> {
+        self.flush();
         let (begun, database) = (Instant::now(), self.database());
         loop {
             let [found] = database.snapshot(["account"]);
@@ -212,6 +225,7 @@ fn what_was_held_back_at_a_stop_is_read_again() {
     assert_eq!(runner.terminate(Duration::from_secs(30)), Some(0));
     connector.change(Some("2"), "payment", 2, "a");
     connector.end("2", &[("account", 1), ("payment", 1)]);
+    connector.flush();
     runner.start();
     assert_eq!(connector.accounts(2, &runner), marks(&[(1, "whole"), (2, "whole")]));
     let [payments] = connector.database().snapshot(["payment"]);
@@ -226,6 +240,7 @@ fn a_transaction_topic_of_several_partitions_is_refused() {
     for id in 0..20 {
         connector.begin(&id.to_string());
     }
+    connector.flush();
     let mut runner = connector.runner("age: 10s");
     runner.start();
     let begun = Instant::now();
@@ -233,4 +248,60 @@ fn a_transaction_topic_of_several_partitions_is_refused() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{}", runner.log_tail());
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Topics of very different density: what is read of one runs far ahead of what belongs to it in another.
+#[test]
+fn a_long_log_is_caught_up_with_although_little_is_held_back() {
+    let Some(services) = Services::from_env("catching up") else { return };
+    let mut connector = Connector::open(services, "txlong", 1);
+    let transactions = 4_000;
+    for id in 0..transactions {
+        let text = id.to_string();
+        connector.begin(&text);
+        connector.change(Some(&text), "account", id, "a");
+        connector.change(Some(&text), "account", id + transactions, "a");
+        let pays = id % 16 == 0;
+        if pays {
+            connector.change(Some(&text), "payment", id, &"p".repeat(3_000));
+        }
+        connector.end(&text, if pays { &[("account", 2), ("payment", 1)] } else { &[("account", 2)] });
+    }
+    connector.flush();
+    let mut runner = connector.runner("events: 600, age: 60s");
+    let begun = Instant::now();
+    runner.start();
+    let found = connector.accounts(2 * transactions as usize, &runner);
+    println!("{transactions} transactions in {:.1} s", begun.elapsed().as_secs_f64());
+    assert_eq!(found.iter().filter(|(_, mark)| mark != "whole").count(), 0, "{}", runner.log_tail());
+    assert_eq!(runner.terminate(Duration::from_secs(30)), Some(0));
+}
+
+#[test]
+fn a_second_process_waits_until_the_first_has_ended() {
+    let Some(services) = Services::from_env("two processes") else { return };
+    let mut connector = Connector::open(services, "txtwo", 1);
+    let one_more = |connector: &mut Connector, id: i64| {
+        let text = id.to_string();
+        connector.begin(&text);
+        connector.change(Some(&text), "account", id, "a");
+        connector.change(Some(&text), "account", id + 100, "a");
+        connector.end(&text, &[("account", 2)]);
+    };
+    one_more(&mut connector, 1);
+    let (mut first, mut second) = (connector.runner("age: 60s"), connector.runner("age: 60s"));
+    first.start();
+    connector.accounts(2, &first);
+    second.start();
+    let begun = Instant::now();
+    while !second.log_tail().contains("takes over when that one ends") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", second.log_tail());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (2..20).for_each(|id| one_more(&mut connector, id));
+    assert!(connector.accounts(38, &first).iter().all(|(_, mark)| mark == "whole"));
+    first.kill();
+    (20..30).for_each(|id| one_more(&mut connector, id));
+    assert!(connector.accounts(58, &second).iter().all(|(_, mark)| mark == "whole"));
+    assert_eq!(second.terminate(Duration::from_secs(30)), Some(0));
 }

@@ -2,6 +2,7 @@
 //! is killed again and again → MongoDB, where a reader looks all the time and never sees a part of a transaction.
 
 mod bank;
+mod checks;
 mod limits;
 mod reader;
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
 use mongodb::options::ReadConcern;
 
 use super::bank::{ACCOUNTS, Bank, OPENING};
@@ -28,21 +29,28 @@ impl Database {
 
     /// All documents of collections, in one snapshot, in the order of their ids.
     pub fn snapshot<const N: usize>(&self, collections: [&str; N]) -> [Vec<Document>; N] {
-        self.runtime.block_on(async {
-            let mut session = self.client.start_session().await.unwrap();
-            session.start_transaction().read_concern(ReadConcern::snapshot()).await.unwrap();
-            let mut all = collections.map(|_| Vec::new());
-            for (collection, found) in collections.iter().zip(&mut all) {
-                let collection = self.client.database(&self.name).collection::<Document>(collection);
-                let cursor = collection.find(doc! {}).sort(doc! { "_id": 1 }).session(&mut session).await;
-                let mut cursor = cursor.unwrap();
-                while cursor.advance(&mut session).await.unwrap() {
-                    found.push(cursor.deserialize_current().unwrap());
-                }
+        loop {
+            match self.runtime.block_on(self.look(collections)) {
+                // Around the creation of a collection the server asks to look again.
+                Err(error) if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {}
+                found => return found.unwrap(),
             }
-            session.abort_transaction().await.unwrap();
-            all
-        })
+        }
+    }
+
+    async fn look<const N: usize>(&self, collections: [&str; N]) -> mongodb::error::Result<[Vec<Document>; N]> {
+        let mut session = self.client.start_session().await?;
+        session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+        let mut all = collections.map(|_| Vec::new());
+        for (collection, found) in collections.iter().zip(&mut all) {
+            let collection = self.client.database(&self.name).collection::<Document>(collection);
+            let mut cursor = collection.find(doc! {}).sort(doc! { "_id": 1 }).session(&mut session).await?;
+            while cursor.advance(&mut session).await? {
+                found.push(cursor.deserialize_current()?);
+            }
+        }
+        session.abort_transaction().await?;
+        Ok(all)
     }
 
     pub fn drop(&self) {
