@@ -36,6 +36,7 @@
 //! | [`sources`], [`stages`], [`sinks`] | the components: one file or folder each, named as in YAML |
 //! | [`runner`] | lanes, whole transactions, back-off, parking, progress, shutdown, re-categorization: the only place that spawns or retries |
 //! | [`cli`] | one file a verb; settings, output, logs |
+//! | [`mongo`] | how MongoDB is reached and what its errors mean, for store and sink |
 //! | [`error`] | errors by the reaction they call for |
 //!
 //! Arrows point from components to `record`, `pipeline`, `stage` and `stores`, never back and never between components;
@@ -63,6 +64,7 @@ pub mod cli;
 pub mod error;
 pub mod expr;
 pub mod model;
+pub mod mongo;
 pub mod pipeline;
 pub mod record;
 mod registry;

@@ -9,13 +9,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &["record"]),
     ("pipeline", &["record", "stage"]),
     ("stage", &["error", "record", "pipeline", "stores"]),
-    ("stores", &["error", "record"]),
+    ("mongo", &["error"]),
+    ("stores", &["error", "record", "mongo"]),
     ("cdc", &["record"]),
     ("expr", &["record", "pipeline"]),
     ("model", &["error"]),
     ("sources", &["error", "record", "pipeline", "stage", "stores"]),
     ("stages", &["error", "record", "pipeline", "stage", "stores", "cdc", "expr", "model"]),
-    ("sinks", &["error", "record", "pipeline", "stage", "stores"]),
+    ("sinks", &["error", "record", "pipeline", "stage", "stores", "mongo"]),
     ("runner", &["error", "record", "pipeline", "stage", "stores"]),
 ];
 

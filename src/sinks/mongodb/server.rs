@@ -19,18 +19,18 @@
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, doc};
+use mongodb::Database;
 use mongodb::error::{Error as DriverError, ErrorKind};
-use mongodb::options::ClientOptions;
-use mongodb::{Client, Database};
 
 use super::command::Command;
 use super::values::Unfit;
 use crate::error::{Error, Result};
+use crate::mongo;
 
-/// How long a server is looked for before the lane backs off.
-const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the network may take on top of the server's own time-out.
 pub(super) const NETWORK_GRACE: Duration = Duration::from_secs(15);
+pub(super) const ADVICE: &[(i32, &str)] =
+    &[(13, "the user needs find, insert, update, remove, createIndex, createCollection and collMod here")];
 
 /// A database on a server.
 #[derive(Clone)]
@@ -104,19 +104,9 @@ impl Found {
 impl Server {
     /// Connects and checks that writes are possible.
     pub async fn connect(uri: &str, database: &str, timeout: Duration) -> Result<Server> {
-        let parsed = ClientOptions::parse(uri).await;
-        let mut options = parsed.map_err(|error| match *error.kind {
-            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => Error::Config(
-                "mongodb: the uri cannot be read; expected mongodb://[user:password@]host[:port],…/[?options]".into(),
-            ),
-            _ => describe("mongodb", &error),
-        })?;
-        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
-        options.app_name.get_or_insert_with(|| "headwater".into());
-        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
-        let place = format!("mongodb {}/{database}", hosts.join(","));
-        let client = Client::with_options(options)
-            .map_err(|_| Error::Config(format!("{place}: the uri's options contradict each other")))?;
+        let form = "mongodb://[user:password@]host[:port],…/[?options]";
+        let mongo::Reached { client, place, .. } = mongo::reach("mongodb", uri, form).await?;
+        let place = format!("{place}/{database}");
         let server = Server { database: client.database(database), place, timeout };
         server.run(doc! { "ping": 1 }).await?;
         Ok(server)
@@ -177,11 +167,11 @@ impl Server {
     pub fn answer(&self, places: &[usize], reply: &Document) -> Result<Answer> {
         // An update tells matched, modified and inserted documents; the others tell only how many.
         let upserted = reply.get_array("upserted").map_or(0, |new| new.len() as u64);
-        let changed = integer(reply, if reply.contains_key("nModified") { "nModified" } else { "n" });
+        let changed = mongo::number(reply, if reply.contains_key("nModified") { "nModified" } else { "n" });
         let mut answer = Answer { changed: changed.unsigned_abs() + upserted, upserted, failed: Vec::new() };
         for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
             let Some(error) = error.as_document() else { continue };
-            let place = usize::try_from(integer(error, "index")).ok().and_then(|at| places.get(at).copied());
+            let place = usize::try_from(mongo::number(error, "index")).ok().and_then(|at| places.get(at).copied());
             let place = place.ok_or_else(|| self.protocol("an error for a statement that was not sent"))?;
             answer.failed.push((place, self.failure(error)?));
         }
@@ -222,14 +212,14 @@ impl Server {
     ) -> Result<T> {
         let limit = self.timeout + NETWORK_GRACE;
         match tokio::time::timeout(limit, tokio::spawn(call)).await {
-            Ok(Ok(result)) => result.map_err(|error| describe(&self.place, &error)),
+            Ok(Ok(result)) => result.map_err(|error| mongo::unavailable(&self.place, &error, ADVICE)),
             Ok(Err(_)) => Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.place))),
             Err(_) => Err(Error::Unavailable(format!("{}: no answer within {} s", self.place, limit.as_secs()))),
         }
     }
 
     fn failure(&self, error: &Document) -> Result<Failure> {
-        let code = integer(error, "code");
+        let code = mongo::number(error, "code");
         let unfit = |class, reason: String| Ok(Failure::Unfit(Unfit::new(class, reason)));
         match code {
             11000 | 11001 => {
@@ -250,45 +240,9 @@ impl Server {
     }
 }
 
-/// A number of any integral BSON type, 0 when it is absent.
-fn integer(document: &Document, name: &str) -> i64 {
-    match document.get(name) {
-        Some(bson::Bson::Int32(n)) => i64::from(*n),
-        Some(bson::Bson::Int64(n)) => *n,
-        Some(bson::Bson::Double(n)) => *n as i64,
-        _ => 0,
-    }
-}
-
 fn code_of(error: &DriverError) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(command) => Some(command.code),
         _ => None,
     }
-}
-
-/// A driver's error without anything that a document or a URI may have put into it.
-pub(super) fn describe(place: &str, error: &DriverError) -> Error {
-    let text = match &*error.kind {
-        ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
-        ErrorKind::Command(command) => {
-            let advice = match command.code {
-                13 => "; the user needs find, insert, update, remove, createIndex, createCollection and collMod here",
-                18 => "; check user, password and authSource",
-                _ => "",
-            };
-            format!("the server refused a command (code {} {}){advice}", command.code, command.code_name)
-        }
-        ErrorKind::Io(io) => format!("the connection failed ({})", io.kind()),
-        ErrorKind::ConnectionPoolCleared { .. } => "the connection was lost".to_string(),
-        ErrorKind::ServerSelection { .. } => "no primary can be reached".to_string(),
-        ErrorKind::DnsResolve { .. } => "the host's name cannot be resolved".to_string(),
-        ErrorKind::InvalidTlsConfig { .. } => {
-            "the TLS settings cannot be used; check the certificate files".to_string()
-        }
-        ErrorKind::IncompatibleServer { .. } => "the server's version is not supported; 5.0 or later is".to_string(),
-        ErrorKind::Shutdown => "the client has been shut down".to_string(),
-        _ => "the driver reports a failure".to_string(),
-    };
-    Error::Unavailable(format!("{place}: {text}"))
 }

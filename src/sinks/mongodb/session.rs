@@ -12,8 +12,9 @@ use mongodb::options::{Acknowledgment, ReadConcern, ReadPreference, SelectionCri
 use mongodb::{ClientSession, Database};
 
 use super::command::Command;
-use super::server::{Answer, Found, NETWORK_GRACE, Server, describe};
+use super::server::{ADVICE, Answer, Found, NETWORK_GRACE, Server};
 use crate::error::{Error, Result};
+use crate::mongo;
 
 /// Transactions on a server, one at a time.
 pub(super) struct Session {
@@ -121,7 +122,10 @@ impl Session {
         match tokio::time::timeout(limit, tokio::spawn(call(session, database))).await {
             Ok(Ok((session, done))) => {
                 self.session = Some(session);
-                done.map_err(|error| Trouble { cure: cure(&error), error: describe(&self.server.place, &error) })
+                done.map_err(|error| Trouble {
+                    cure: cure(&error),
+                    error: mongo::unavailable(&self.server.place, &error, ADVICE),
+                })
             }
             Ok(Err(_)) => {
                 Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.server.place)).into())

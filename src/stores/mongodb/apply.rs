@@ -16,6 +16,7 @@ use super::fold::{Fold, Outcome, row_of};
 use super::rows;
 use super::state::{State, write_position};
 use crate::error::{Error, Result};
+use crate::mongo::number;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{digest, key_row};
@@ -256,7 +257,7 @@ impl MongoStore {
     pub(super) async fn count_live(&self, table: &Table) -> Result<u64> {
         let reply =
             self.server.run(doc! { "count": &table.collection, "query": { "dead": Bson::Boolean(false) } }).await?;
-        Ok(super::server::number(&reply, "n"))
+        Ok(number(&reply, "n").unsigned_abs())
     }
 }
 

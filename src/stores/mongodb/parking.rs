@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::catalog::broken;
 use super::server::{Server, integer};
 use crate::error::Result;
+use crate::mongo::number;
 use crate::record::{Epoch, Message};
 use crate::stores::Parked;
 
@@ -73,7 +74,7 @@ pub async fn unpark(server: &Server, ids: &[String]) -> Result<u64> {
     };
     let reply = server.run(delete(PARKED, "_id")).await?;
     server.run(delete(PIECES, "_id.id")).await?;
-    Ok(super::server::number(&reply, "n"))
+    Ok(number(&reply, "n").unsigned_abs())
 }
 
 fn binary(bytes: &[u8]) -> Binary {

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use bson::raw::{CStr, cstr};
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, Timestamp, doc, rawdoc};
-use mongodb::error::{Error as DriverError, ErrorKind};
-use mongodb::options::ClientOptions;
-use mongodb::{Client, Database};
+use mongodb::Database;
+use mongodb::error::Error as DriverError;
 
 use crate::error::{Error, Result};
+use crate::mongo::{self, number};
 
-/// How long a server is looked for.
-const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take before the lane backs off.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+const ADVICE: &[(i32, &str)] = &[
+    (13, "the user needs readWrite on this database"),
+    (239, "the view is older than the server's minSnapshotHistoryWindowInSeconds: raise it"),
+];
 /// Statements per command stay below this; the server's limit is 16 MB and some.
 const COMMAND_BYTES: usize = 12 * 1024 * 1024;
 /// Statements per command; the server's limit is 100,000.
@@ -42,21 +44,12 @@ pub struct Written {
 impl Server {
     /// Connects to the database that `uri` names.
     pub async fn connect(uri: &str) -> Result<Server> {
-        let mut options = ClientOptions::parse(uri).await.map_err(|error| match *error.kind {
-            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => Error::Config(
-                "mongodb store: the uri cannot be read; expected mongodb://[user:password@]host[:port],…/database[?options]".into(),
-            ),
-            _ => describe("mongodb store", &error),
-        })?;
-        let name = options.default_database.clone().ok_or_else(|| {
+        let form = "mongodb://[user:password@]host[:port],…/database[?options]";
+        let mongo::Reached { client, place, database } = mongo::reach("mongodb store", uri, form).await?;
+        let name = database.ok_or_else(|| {
             Error::Config("mongodb store: the uri names no database; expected mongodb://…/database".into())
         })?;
-        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
-        options.app_name.get_or_insert_with(|| "headwater".into());
-        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
-        let place = format!("mongodb {}/{name}", hosts.join(","));
-        let client = Client::with_options(options)
-            .map_err(|_| Error::Config(format!("{place}: the uri's options contradict each other")))?;
+        let place = format!("{place}/{name}");
         let server = Server { database: client.database(&name), place };
         let hello = server.run(doc! { "hello": 1 }).await?;
         if hello.get_str("setName").is_err() && hello.get_str("msg").ok() != Some("isdbgrid") {
@@ -143,7 +136,7 @@ impl Server {
             command.append(list, part);
             let reply = self.call(self.database.run_raw_command(command).into_future()).await?;
             self.check_concern(&reply)?;
-            written.matched += number(&reply, "n");
+            written.matched += number(&reply, "n").unsigned_abs();
             for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
                 match error.as_document().map(|error| number(error, "code")) {
                     Some(11000) => written.duplicates += 1,
@@ -167,19 +160,9 @@ impl Server {
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(result) => result.map_err(|error| describe(&self.place, &error)),
+            Ok(result) => result.map_err(|error| mongo::unavailable(&self.place, &error, ADVICE)),
             Err(_) => Err(Error::Unavailable(format!("{}: no answer within {} s", self.place, CALL_TIMEOUT.as_secs()))),
         }
-    }
-}
-
-/// A number of any integral BSON type, 0 when it is absent.
-pub fn number(document: &Document, name: &str) -> u64 {
-    match document.get(name) {
-        Some(bson::Bson::Int32(n)) => u64::try_from(*n).unwrap_or(0),
-        Some(bson::Bson::Int64(n)) => u64::try_from(*n).unwrap_or(0),
-        Some(bson::Bson::Double(n)) => *n as u64,
-        _ => 0,
     }
 }
 
@@ -190,29 +173,4 @@ pub fn integer(value: Option<RawBsonRef<'_>>) -> Option<i64> {
         RawBsonRef::Int32(n) => Some(n.into()),
         _ => None,
     }
-}
-
-fn describe(place: &str, error: &DriverError) -> Error {
-    let text = match &*error.kind {
-        ErrorKind::Authentication { .. } => "authentication failed; check user, password and authSource".to_string(),
-        ErrorKind::Command(command) => {
-            let advice = match command.code {
-                13 => "; the user needs readWrite on this database",
-                18 => "; check user, password and authSource",
-                239 => "; the view is older than the server's minSnapshotHistoryWindowInSeconds: raise it",
-                _ => "",
-            };
-            format!("the server refused a command (code {} {}){advice}", command.code, command.code_name)
-        }
-        ErrorKind::Io(io) => format!("the connection failed ({})", io.kind()),
-        ErrorKind::ConnectionPoolCleared { .. } => "the connection was lost".to_string(),
-        ErrorKind::ServerSelection { .. } => "no primary can be reached".to_string(),
-        ErrorKind::DnsResolve { .. } => "the host's name cannot be resolved".to_string(),
-        ErrorKind::InvalidTlsConfig { .. } => {
-            "the TLS settings cannot be used; check the certificate files".to_string()
-        }
-        ErrorKind::IncompatibleServer { .. } => "the server's version is not supported; 5.0 or later is".to_string(),
-        _ => "the driver reports a failure".to_string(),
-    };
-    Error::Unavailable(format!("{place}: {text}"))
 }
