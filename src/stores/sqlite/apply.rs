@@ -6,12 +6,15 @@
 //! Invariants: the commit number grows with every transaction that changed something, and when asked; positions are
 //! noted in the same transaction; an error leaves nothing behind.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Statement, TransactionBehavior};
 use rustc_hash::FxHashMap;
 
 use super::catalog::{Catalog, Table, source_from_text, source_text};
 use super::file::{broken, meta, set_meta, sql};
+use super::recent::{Recent, Written};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Reject, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity};
@@ -23,12 +26,17 @@ pub struct Writer {
     pub(super) conn: Connection,
     pub(super) catalog: Catalog,
     data_version: i64,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Writer {
-    /// A writer without knowledge.
-    pub fn new(conn: Connection) -> Self {
-        Writer { conn, catalog: Catalog::default(), data_version: 0 }
+    /// A writer without knowledge, which tells `recent` what it writes.
+    pub fn new(conn: Connection, recent: Arc<Mutex<Recent>>) -> Self {
+        Writer { conn, catalog: Catalog::default(), data_version: 0, recent }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Applies records in order as one durable commit.
@@ -55,16 +63,21 @@ impl Writer {
         let result = self.run(work);
         if result.is_err() {
             self.catalog = Catalog::default();
+            // A commit that failed may have happened all the same.
+            self.recent().forget();
         }
         result
     }
 
     fn run(&mut self, work: impl FnOnce(&mut Batch<'_>) -> Result<()>) -> Result<Applied> {
+        let recent = self.recent.clone();
+        let recent = || recent.lock().unwrap_or_else(PoisonError::into_inner);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         // Changes with every commit of another connection: then our knowledge of tables and indexes may be old.
         let data_version: i64 = tx.query_row("PRAGMA data_version", [], |r| r.get(0)).map_err(sql)?;
         if data_version != self.data_version {
             self.catalog = Catalog::default();
+            recent().forget();
             self.data_version = data_version;
         }
         let commit = meta(&tx, "commit")?.ok_or_else(|| broken("the commit number is missing"))? + 1;
@@ -77,14 +90,19 @@ impl Writer {
             live: FxHashMap::default(),
             positions: Vec::new(),
             text: String::new(),
+            written: Some(Vec::new()),
         };
         work(&mut batch)?;
         batch.note_live()?;
         batch.note_positions()?;
-        let (applied, changed) = (batch.applied, batch.changed);
+        let Batch { applied, changed, written, .. } = batch;
         if changed {
             set_meta(&tx, "commit", commit)?;
             tx.commit().map_err(sql)?;
+            match written {
+                Some(written) => recent().publish(commit, written),
+                None => recent().forget(),
+            }
         }
         Ok(applied)
     }
@@ -109,6 +127,8 @@ pub(super) struct Batch<'t> {
     live: FxHashMap<i64, i64>,
     positions: Vec<Position>,
     text: String,
+    /// Every row written so far, in order; `None` once there was one that is not told here.
+    written: Option<Vec<Written>>,
 }
 
 /// Fills in what the source did not tell, if anything.
@@ -130,8 +150,14 @@ impl Batch<'_> {
             return Ok(());
         }
         match record.op {
-            Op::Truncate => self.truncate(&table, &record),
-            _ if record.key.is_empty() => self.keyless(&table, record),
+            Op::Truncate => {
+                self.written = None;
+                self.truncate(&table, &record)
+            }
+            _ if record.key.is_empty() => {
+                self.written = None;
+                self.keyless(&table, record)
+            }
             Op::Delete => self.delete(&table, record),
             Op::Read | Op::Create | Op::Update => self.upsert(&table, record),
         }
@@ -240,6 +266,7 @@ impl Batch<'_> {
         if inserted {
             self.changed = true;
             *self.live.entry(table.id).or_default() += 1;
+            self.tell(table, key, record.row.as_ref());
         }
         Ok(inserted)
     }
@@ -251,6 +278,7 @@ impl Batch<'_> {
         statement.raw_execute().map_err(sql)?;
         self.changed = true;
         *self.live.entry(table.id).or_default() += i64::from(known.deleted);
+        self.tell(table, key, record.row.as_ref());
         Ok(())
     }
 
@@ -269,6 +297,7 @@ impl Batch<'_> {
         (10..11 + table.indexes.len()).try_for_each(|i| bind(i, &nothing))?;
         statement.raw_execute().map_err(sql)?;
         self.changed = true;
+        self.tell(table, key, None);
         Ok(())
     }
 
@@ -282,6 +311,7 @@ impl Batch<'_> {
         statement.raw_execute().map_err(sql)?;
         self.changed = true;
         *self.live.entry(table.id).or_default() -= i64::from(!was_deleted);
+        self.tell(table, key, None);
         Ok(())
     }
 
@@ -324,6 +354,13 @@ impl Batch<'_> {
             statement.execute((table.id, &*index.column, key, codec::value_to_text(value))).map_err(sql)?;
         }
         Ok(())
+    }
+
+    /// Remembers a write for [`Recent`].
+    fn tell(&mut self, table: &Table, key: &Identity, row: Option<&Row>) {
+        if let Some(written) = &mut self.written {
+            written.push((table.name.clone(), key.clone(), row.cloned()));
+        }
     }
 
     fn note(&mut self, position: &Position) {

@@ -19,6 +19,7 @@ mod facts;
 mod file;
 mod index;
 mod parking;
+mod recent;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -29,8 +30,9 @@ use async_trait::async_trait;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use self::apply::Writer;
+use self::recent::Recent;
 use self::snapshot::Reader;
-use super::identity::Identity;
+use super::identity::{Identity, identity};
 use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow};
 use crate::error::{Error, Result};
 use crate::record::{Record, Row, SourcePosition, Value};
@@ -49,6 +51,7 @@ struct Shared {
     id: String,
     writer: Mutex<Writer>,
     readers: Mutex<Vec<Reader>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl SqliteStore {
@@ -58,7 +61,9 @@ impl SqliteStore {
         blocking(move || {
             let conn = file::open_writer(&path).map_err(|e| e.at(path.display()))?;
             let id = file::store_id(&conn)?;
-            let shared = Shared { path, id, writer: Mutex::new(Writer::new(conn)), readers: Mutex::default() };
+            let recent = Arc::default();
+            let writer = Mutex::new(Writer::new(conn, Arc::clone(&recent)));
+            let shared = Shared { path, id, writer, readers: Mutex::default(), recent };
             Ok(SqliteStore { shared: Arc::new(shared) })
         })
         .await
@@ -214,8 +219,28 @@ impl Snapshot for View {
     }
 
     async fn get(&mut self, table: &str, keys: &[Row]) -> Result<Vec<Option<Row>>> {
-        let (table, keys) = (table.to_string(), keys.to_vec());
-        self.read(move |reader| reader.get(&table, &keys)).await
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut unknown = Vec::new();
+        {
+            let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            for (place, key) in keys.iter().enumerate() {
+                let row = recent.get(self.version, table, &identity(key.values()));
+                unknown.extend(row.is_none().then_some(place));
+                rows.push(row.flatten());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(rows);
+        }
+        let table = table.to_string();
+        let wanted: Vec<Row> = unknown.iter().filter_map(|place| keys.get(*place).cloned()).collect();
+        let read = self.read(move |reader| reader.get(&table, &wanted)).await?;
+        for (place, row) in unknown.into_iter().zip(read) {
+            if let Some(slot) = rows.get_mut(place) {
+                *slot = row;
+            }
+        }
+        Ok(rows)
     }
 
     async fn find(&mut self, table: &str, column: &str, values: &[Value]) -> Result<Vec<(usize, StoredRow)>> {
