@@ -40,11 +40,13 @@ pub fn open_writer(path: &Path) -> Result<Connection> {
     settle(&conn)?;
     // Before anything is set: the settings stay in the file.
     refuse_foreign(&conn)?;
+    // Larger pages than SQLite's 4 KiB: rows of some hundred bytes cost a third less to write (`benches/engine`).
+    conn.pragma_update(None, "page_size", 16_384).map_err(sql)?;
     // WAL lets snapshots read while one batch is written; FULL makes a commit durable before `apply` answers.
     // The write-ahead log is folded back every 16 MiB.
     conn.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(sql)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(sql)?;
     conn.pragma_update(None, "cache_size", -32_768).map_err(sql)?;
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     create(&tx)?;

@@ -17,7 +17,7 @@ use crate::record::{Row, Value};
 use crate::stores::Identity;
 
 /// Two commits for each batch, of some lanes. What is kept holds the buffers of its messages, too.
-const COMMITS: usize = 12;
+const COMMITS: usize = 8;
 const ROWS: usize = 24_000;
 const BYTES: usize = 8 << 20;
 
