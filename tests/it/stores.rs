@@ -93,6 +93,7 @@ conformance! {
     derived_rows_have_no_place_in_a_log
     remembering_is_a_commit
     a_sweep_takes_what_one_partition_wrote_before_a_place
+    views_hold_what_other_processes_wrote
 }
 
 async fn advancing_raises_the_version_and_changes_no_row(engine: &Engine) {
@@ -803,4 +804,26 @@ async fn a_sweep_takes_what_one_partition_wrote_before_a_place(engine: &Engine) 
     assert_eq!(store.sweep(place, by).await.unwrap().len(), 1, "again the same, so that what is derived follows");
     let (_, stale) = apply(&store, vec![row(1, pg(0, 1, 10))]).await;
     assert_eq!(stale, 1);
+}
+
+/// What a store remembers of its own writes never stands before what another process has written since.
+async fn views_hold_what_other_processes_wrote(engine: &Engine) {
+    let (one, other) = (engine.open().await, engine.open().await);
+    apply(
+        &one,
+        vec![put(Op::Create, 0, 1, 1, "one"), put(Op::Create, 1, 2, 1, "one"), put(Op::Create, 2, 3, 1, "one")],
+    )
+    .await;
+    let mut earlier = one.snapshot().await.unwrap();
+    apply(&other, vec![put(Op::Update, 3, 1, 1, "other"), delete(4, 2)]).await;
+    let seen = [Some(account(1, 1, "other")), None, Some(account(3, 1, "one"))];
+    let keys = [id(1), id(2), id(3)];
+    for writes in 0..3 {
+        for store in [&one, &other] {
+            assert_eq!(store.snapshot().await.unwrap().get("account", &keys).await.unwrap(), seen, "{writes}");
+        }
+        apply(&one, vec![put(Op::Create, 10 + writes, 10 + writes, 1, "one")]).await;
+    }
+    let before = [Some(account(1, 1, "one")), Some(account(2, 1, "one")), Some(account(3, 1, "one"))];
+    assert_eq!(earlier.get("account", &keys).await.unwrap(), before, "an earlier view stays as it was");
 }

@@ -2,7 +2,7 @@
 //! then computes documents from a snapshot that contains it; without this, each row would be looked up in the file and
 //! read out of its JSON again.
 //!
-//! Invariant: an entry is what a snapshot of version `v` holds under its key if `entry.commit <= v <= newest`. For every
+//! Invariant: an entry is what a snapshot of version `v` holds under its key if `entry.commit <= v <= newest`: every
 //! write of this process replaces the entry of its key, or forgets them all, in the step that raises `newest`; and a
 //! commit of another process lies above `newest` until our next write, which then forgets everything before it.
 //!
