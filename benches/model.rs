@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use divan::{AllocProfiler, Bencher};
-use headwater::model::{Buffers, Categorizer, Model};
+use headwater::model::{Buffers, Categorizer, Facts, Model};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -43,17 +43,17 @@ fn main() {
     drop(loaded);
     let mut buffers = Buffers::default();
     measure("rules, memory and scorer", &texts, &mut |text| {
-        black_box(categorizer.decide(std::iter::once(text), None, &mut buffers));
+        black_box(categorizer.decide(std::iter::once(text), &Facts::default(), &mut buffers));
     });
     let mut buffers = Buffers::default();
     measure("memory and scorer", &texts, &mut |text| {
         buffers.scratch.set_texts([text]);
-        black_box(model.answer(&mut buffers, None));
+        black_box(model.answer(&mut buffers, &Facts::default()));
     });
     let mut buffers = Buffers::default();
     measure("scorer alone", &texts, &mut |text| {
         buffers.scratch.set_texts([text]);
-        black_box(model.guess(&mut buffers, None, 1.5));
+        black_box(model.guess(&mut buffers, &Facts::default(), 1.5));
     });
     if file.is_none() {
         divan::main();
@@ -74,10 +74,11 @@ fn measure(name: &str, texts: &[String], each: &mut dyn FnMut(&str)) {
 #[divan::bench]
 fn decide_1000(bencher: Bencher) {
     let (categorizer, texts) = (shipped(), made_up());
+    let facts = Facts { amount: Some(-12.5), ..Facts::default() };
     let mut buffers = Buffers::default();
     let mut run = || {
         for text in texts.iter().take(1_000) {
-            black_box(categorizer.decide(std::iter::once(text.as_str()), Some(-12.5), &mut buffers));
+            black_box(categorizer.decide(std::iter::once(text.as_str()), &facts, &mut buffers));
         }
     };
     run();

@@ -43,17 +43,27 @@ pub struct Built {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Trains and judges. `beside` is the folder that holds rules, taxonomy, code table and words; `progress` hears what is being
+/// What a data set of files consists of, for the card: names, lengths and checksums.
+pub fn sources(files: &[PathBuf]) -> Result<serde_json::Value> {
+    let source = |path: &PathBuf| {
+        let bytes = read_bounded(path, u64::MAX - 1).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        Ok(json!({ "file": name, "bytes": bytes.len(), "sha256": sha256_hex(&bytes) }))
+    };
+    files.iter().map(source).collect()
+}
+
+/// Trains and judges. `sources` says where `data` comes from. `beside` is the folder that holds rules, taxonomy, code table and words; `progress` hears what is being
 /// done, fits done, and of how many.
 pub fn build(
     config: &TrainConfig,
-    data_files: &[PathBuf],
+    mut data: Dataset,
+    sources: &serde_json::Value,
     beside: &Path,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Built> {
     let broken = |e: String| Error::Broken(format!("training {}: {e}", config.name));
     let mut files = companions(beside)?;
-    let mut data = Dataset::read(data_files, &config.data)?;
     check_taxonomy(&files, &data)?;
     let words = files.get(WORDS).map(|bytes| Lexicon::parse(&String::from_utf8_lossy(bytes)));
     let words = words.transpose().map_err(|e| Error::Config(format!("{WORDS}: {e}")))?.unwrap_or_default();
@@ -69,17 +79,11 @@ pub fn build(
     let mut step = |done, of| progress("all rows", done, of);
     let mut model =
         train(&config.name, &config.version, &data, &data.rows, &config.train, &mut step).map_err(broken)?;
-    let mut sources = Vec::new();
-    for path in data_files {
-        let bytes = read_bounded(path, u64::MAX - 1).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-        sources.push(json!({ "file": name, "bytes": bytes.len(), "sha256": sha256_hex(&bytes) }));
-    }
     if let Some(training) = model.info.training.as_object_mut() {
         let about = json!({
             "files": sources,
             "texts": model.memory.texts().len(),
-            "hints": data.hints.len(),
+            "hints": data.hints_of(&data.rows).len(),
             "words": words.len(),
             "dropped_rows": data.dropped,
         });

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::build::Judged;
-use super::config::TrainConfig;
+use super::config::{CardTexts, TrainConfig};
 use super::evaluate::Evaluation;
+use super::features::FeatureSpec;
 use super::rules::Rules;
 use super::trained::Model;
 
@@ -37,7 +38,10 @@ fn sections(
     writeln!(out, "## Data\n\n{}\n\n{}\n", texts.data.trim(), texts.attribution)?;
     for file in model.info.training.pointer("/data/files").and_then(|f| f.as_array()).into_iter().flatten() {
         let text = |key: &str| file.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-        writeln!(out, "- `{}`, SHA-256 `{}`", text("file"), text("sha256"))?;
+        match text("table") {
+            "" => writeln!(out, "- `{}`, SHA-256 `{}`", text("file"), text("sha256"))?,
+            table => writeln!(out, "- table `{table}` of a raw store, labelled by `{}`", text("labels"))?,
+        }
     }
     let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
     let (rows, distinct) = (number("/rows"), number("/data/texts"));
@@ -47,15 +51,27 @@ fn sections(
         model.info.classes.len()
     )?;
     method(out, config, model, rules)?;
-    scores(out, judged)?;
+    scores(out, texts, model, judged)?;
     for (title, text) in [("Limits", &texts.limits), ("Ethics", &texts.ethics)] {
         writeln!(out, "## {title}\n\n{}\n", text.trim())?;
     }
+    let data = match &config.store {
+        Some(_) => "` over the same tables gives",
+        None => " --data FILES…` with the files above gives",
+    };
     writeln!(
         out,
-        "## How to repeat\n\n`headwater model train models/{}/train.toml --data FILES…` with the files above gives the same `model.bin`, byte for byte, on the same platform.",
+        "## How to repeat\n\n`headwater model train models/{}/train.toml{data} the same `model.bin` and the same figures, byte for \
+         byte, on the same platform, whatever the number of threads.",
         config.name
     )
+}
+
+/// The facts that count, as part of a sentence.
+fn facts(spec: &FeatureSpec) -> String {
+    let all =
+        [(spec.amount, "amount"), (spec.direction, "direction"), (spec.mcc, "MCC"), (spec.day, "day of the month")];
+    all.iter().filter(|(counts, _)| *counts).map(|(_, name)| format!(", {name}")).collect()
 }
 
 fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&str>) -> std::fmt::Result {
@@ -71,7 +87,7 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
         f.gram_max,
         if f.words { ", words" } else { "" },
         if f.pairs { ", pairs of words" } else { "" },
-        if f.amount { ", amount" } else { "" },
+        facts(f),
         f.bits,
         t.ftrl.alpha,
         t.ftrl.beta,
@@ -82,7 +98,10 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
         t.seed,
         match t.memory_half_life {
             0.0 => String::new(),
-            periods => format!("; a label counts half as much as one {periods} periods younger"),
+            periods => format!(
+                "; a label counts half as much as one {periods} periods younger, and never less than {} of a new one",
+                t.memory_floor
+            ),
         },
     )?;
     let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
@@ -98,7 +117,8 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
     }
     writeln!(
         out,
-        "Confidence: softmax at temperature {:.3} for new texts of known merchants and {:.3} for merchants never seen; \
+        "Confidence: softmax at temperature {:.3} for new texts of known merchants; {:.3} for merchants never seen, then a curve \
+         that never falls, both fitted on folds without their merchants, each merchant weighing the same; \
          confidence of known texts times {:.4}. Below {} a row is `uncategorized`, with its three best categories kept.\n",
         c.temperature_known, c.temperature_unknown, c.memory_trust, model.info.threshold
     )?;
@@ -112,32 +132,55 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
     Ok(())
 }
 
-fn scores(out: &mut String, judged: &BTreeMap<&'static str, Judged>) -> std::fmt::Result {
-    writeln!(out, "## Scores\n\nEach split's model saw nothing of the split's test rows; from the text alone.\n")?;
+fn scores(
+    out: &mut String,
+    texts: &CardTexts,
+    model: &Model,
+    judged: &BTreeMap<&'static str, Judged>,
+) -> std::fmt::Result {
+    let from = if model.info.features.reads_facts() { "from text and facts" } else { "from the text alone" };
     writeln!(
         out,
-        "| split | trained on | tested on | accuracy | macro-F1 | known text | known merchant | unknown merchant | its ECE | ECE (15 bins) | answered at 98.5 % accuracy |"
+        "## Scores\n\nEach split's model learned nothing of the split's test rows; {from}. {}\n",
+        texts.caveats.trim()
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "| split | trained on | tested on | accuracy | macro-F1 | among the best 3 | ECE | answered at 98.5 % accuracy |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for (split, j) in judged {
         let e = &j.evaluation;
         let best = e.best_coverage_at_985.map_or("-".to_string(), |c| format!("{:.1} %", c.coverage * 100.0));
         writeln!(
             out,
-            "| {split} | {} | {} | {:.4} | {:.4} | {:.3} of {} | {:.3} of {} | {:.3} of {} | {:.4} | {:.4} | {best} |",
-            j.train_rows,
-            e.rows,
-            e.accuracy,
-            e.macro_f1,
-            e.known_texts.accuracy,
-            e.known_texts.rows,
-            e.known_merchants.accuracy,
-            e.known_merchants.rows,
-            e.unknown.accuracy,
-            e.unknown.rows,
-            e.unknown.ece15,
-            e.ece15
+            "| {split} | {} | {} | {:.4} | {:.4} | {:.4} | {:.4} | {best} |",
+            j.train_rows, e.rows, e.accuracy, e.macro_f1, e.top3_accuracy, e.ece15
         )?;
+    }
+    writeln!(
+        out,
+        "\nBy what training knew of a row. ECE: expected calibration error, 15 equal-width bins; by merchant: every merchant \
+         counts once, however many rows it has; of chance: what a confidence that is exactly right would show on average, if \
+         all rows of a merchant are right or wrong together.\n"
+    )?;
+    writeln!(out, "| split | training knew | rows | accuracy | mean confidence | ECE | by merchant | of chance |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    for (split, j) in judged {
+        let e = &j.evaluation;
+        let parts = [("the text", e.known_texts), ("the merchant", e.known_merchants), ("nothing", e.unknown)];
+        for (name, part) in parts.into_iter().filter(|(_, part)| part.rows > 0) {
+            writeln!(
+                out,
+                "| {split} | {name} | {} | {:.4} | {:.4} | {:.4} | {:.4} | {:.4} |",
+                part.rows,
+                part.accuracy,
+                part.mean_confidence,
+                part.ece15,
+                part.ece15_by_merchant,
+                part.ece15_of_chance
+            )?;
+        }
     }
     writeln!(out)?;
     let worst = judged.get("time").or(judged.values().next());

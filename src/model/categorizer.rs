@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use bytestring::ByteString;
 
 use super::explain::shown;
+use super::facts::Facts;
 use super::folder::{self, Checked};
 use super::memo;
 use super::rules::Rules;
@@ -139,20 +140,20 @@ impl Categorizer {
         })
     }
 
-    /// Decides on a row. `texts` are its texts in the order of training; `amount` is negative when money goes out.
+    /// Decides on a row. `texts` are its texts in the order of training; `facts` is what else is known of it.
     pub fn decide<'c, 't>(
         &'c self,
         texts: impl Iterator<Item = &'t str> + Clone,
-        amount: Option<f64>,
+        facts: &Facts,
         buffers: &mut Buffers,
     ) -> Verdict<'c> {
         if self.model.is_some() || self.rules.as_ref().is_some_and(Rules::reads_normal_text) {
             buffers.scratch.set_texts(texts.clone());
         }
-        let by_rules = self.rules.as_ref().and_then(|r| r.find(buffers.scratch.normal_text(), texts, amount));
+        let by_rules = self.rules.as_ref().and_then(|r| r.find(buffers.scratch.normal_text(), texts, facts.amount));
         match (by_rules, &self.model) {
             (Some((category, true)), _) => Verdict { category, confidence: 1.0, source: Source::Rule, answer: None },
-            (_, Some(model)) => self.by_model(model, amount, buffers),
+            (_, Some(model)) => self.by_model(model, facts, buffers),
             (default, None) => Verdict {
                 category: default.map_or(&self.uncategorized, |(category, _)| category),
                 confidence: 0.0,
@@ -162,10 +163,10 @@ impl Categorizer {
         }
     }
 
-    fn by_model(&self, model: &Model, amount: Option<f64>, buffers: &mut Buffers) -> Verdict<'_> {
-        let key = memo::key(buffers.scratch.normal_text(), amount.filter(|_| model.info.features.amount));
+    fn by_model(&self, model: &Model, facts: &Facts, buffers: &mut Buffers) -> Verdict<'_> {
+        let key = memo::key(buffers.scratch.normal_text(), facts.key(&model.info.features));
         let answer = buffers.memo.get(self.number, key).unwrap_or_else(|| {
-            let answer = model.answer(buffers, amount);
+            let answer = model.answer(buffers, facts);
             buffers.memo.put(self.number, key, answer);
             answer
         });
@@ -183,17 +184,17 @@ impl Categorizer {
         &self,
         verdict: &Verdict<'_>,
         texts: impl Iterator<Item = &'t str>,
-        amount: Option<f64>,
+        facts: &Facts,
         buffers: &Buffers,
     ) -> Vec<(ByteString, f32)> {
         let normal = buffers.scratch.normal_text();
         match (verdict.source, verdict.answer, &self.model) {
             (Source::Rule, ..) => {
-                let pattern = self.rules.as_ref().and_then(|rules| rules.pattern(normal, texts, amount));
+                let pattern = self.rules.as_ref().and_then(|rules| rules.pattern(normal, texts, facts.amount));
                 pattern.map(|pattern| (pattern.clone(), 1.0)).into_iter().collect()
             }
             (Source::Memory, ..) => vec![(shown(normal), verdict.confidence)],
-            (_, Some(answer), Some(model)) => model.explain(&buffers.scratch, amount, answer.best().0),
+            (_, Some(answer), Some(model)) => model.explain(&buffers.scratch, facts, answer.best().0),
             _ => Vec::new(),
         }
     }

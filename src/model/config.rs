@@ -1,5 +1,6 @@
 //! `train.toml`: what a model is trained on and how.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub struct TrainConfig {
     pub version: String,
     /// Columns of the data.
     pub data: Columns,
+    /// Where the data is, if not in files.
+    pub store: Option<StoreTables>,
     /// How the model is judged.
     #[serde(default)]
     pub splits: Splits,
@@ -28,6 +31,20 @@ pub struct TrainConfig {
     /// What the card says besides figures.
     #[serde(default)]
     pub card: CardTexts,
+}
+
+/// Two tables of a raw store: rows, and labels of some of them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreTables {
+    /// Name of the store.
+    pub name: String,
+    /// Table of the rows: all columns of `data` but the label stand in it.
+    pub table: String,
+    /// Table of the labels.
+    pub labels: String,
+    /// Column of the rows → column of the labels that has the same value.
+    pub on: BTreeMap<String, String>,
 }
 
 /// Texts for the model card, under Mitchell et al.'s headings ("Model Cards for Model Reporting", 2019).
@@ -44,6 +61,8 @@ pub struct CardTexts {
     pub data: String,
     /// The sentence that the data's licence asks for.
     pub attribution: String,
+    /// What the figures do not say by themselves.
+    pub caveats: String,
     /// What it cannot do.
     pub limits: String,
     /// What it may do to people.
@@ -64,6 +83,9 @@ impl TrainConfig {
             return Err(wrong("`name` must consist of letters, digits, - and _".to_string()));
         }
         super::folder::check_version(&config.version).map_err(|e| wrong(format!("`version`: {e}")))?;
+        if config.store.as_ref().is_some_and(|store| store.on.is_empty()) {
+            return Err(wrong("`store.on`: expected a column of the rows and one of the labels".to_string()));
+        }
         config.train.check().map_err(|e| wrong(format!("`train`: {e}")))?;
         Ok(config)
     }

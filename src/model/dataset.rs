@@ -1,6 +1,6 @@
 //! Labelled rows: read line by line from TSV, CSV or JSON lines (plain or gzip), texts normalized and kept once each.
 //!
-//! Invariants: memory is bounded by the number of distinct texts plus 16 bytes a row; a row that does not fit the header
+//! Invariants: memory is bounded by the number of distinct texts plus 20 bytes a row; a row that does not fit the header
 //! is an error with file and line, never skipped in silence; no text is kept as it was, only its normal form.
 
 use std::collections::{HashMap, HashSet};
@@ -11,11 +11,12 @@ use std::path::Path;
 use rustc_hash::FxBuildHasher;
 use serde::Deserialize;
 
+use super::facts::Facts;
 use super::features::Scratch;
 use crate::error::{Error, Result};
 
 /// Which columns of a file are what.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
     /// Text columns, in the order in which the stage gives them.
@@ -24,15 +25,34 @@ pub struct Columns {
     pub label: String,
     /// Signed amount.
     pub amount: Option<String>,
+    /// Debit or credit, in whatever words.
+    pub direction: Option<String>,
+    /// Merchant category code.
+    pub mcc: Option<String>,
+    /// Date as `2016-01-21`; its day of the month may be a feature.
+    pub date: Option<String>,
     /// A column that orders rows in time as text does (`2016-01`, `2016-01-21`).
     pub period: Option<String>,
     /// Labels that are not to be learned.
     #[serde(default)]
     pub drop_labels: Vec<String>,
     /// Columns that say in words what the label means, such as the name of a merchant category code: their distinct
-    /// texts are learned, too, but are no rows and are not remembered as texts.
+    /// texts are learned, too, from the rows that are learned, but are no rows and are not remembered as texts.
     #[serde(default)]
     pub hints: Vec<String>,
+}
+
+impl Columns {
+    /// All columns but the label.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let optional = self.optional().into_iter().flatten();
+        optional.chain(&self.hints).chain(&self.text).map(String::as_str)
+    }
+
+    /// Columns that may be left out.
+    fn optional(&self) -> [&Option<String>; 5] {
+        [&self.period, &self.amount, &self.direction, &self.mcc, &self.date]
+    }
 }
 
 /// One labelled row.
@@ -44,15 +64,20 @@ pub struct Sample {
     pub period: u32,
     /// Index into [`Dataset::classes`].
     pub class: u16,
-    /// NaN when missing.
-    pub amount: f32,
+    /// NaN when missing; see [`Dataset::facts`].
+    amount: f32,
+    /// Index into [`Dataset::others`].
+    other: u32,
 }
 
-impl Sample {
-    /// The amount, if there is one.
-    pub fn amount(&self) -> Option<f64> {
-        (!self.amount.is_nan()).then_some(f64::from(self.amount))
-    }
+/// What rows have in common besides text, label and amount.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Other {
+    direction: Option<u64>,
+    mcc: Option<u16>,
+    day: Option<u8>,
+    /// Indices of the row's hints in [`Dataset::texts`].
+    hints: Box<[u32]>,
 }
 
 /// Labelled rows of one or more files.
@@ -66,8 +91,10 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Rows in file order.
     pub rows: Vec<Sample>,
-    /// Texts that say what a label means, each once, by label and text.
-    pub hints: Vec<Sample>,
+    /// Distinct facts and hints of rows.
+    others: Vec<Other>,
+    /// Texts that say what a label means and are no row's: see [`Dataset::teach`].
+    taught: Vec<Sample>,
     /// Rows left out because of their label.
     pub dropped: u64,
 }
@@ -129,16 +156,31 @@ impl Dataset {
             normals.push(scratch.normal_text().into());
         }
         self.texts.extend(normals);
-        self.hints.extend(hints);
-        self.order_hints();
+        self.taught.extend(hints);
         Ok(())
     }
 
-    fn order_hints(&mut self) {
-        let mut hints = std::mem::take(&mut self.hints);
+    /// The hints of `rows` and what was taught: each once, by text and label.
+    pub fn hints_of(&self, rows: &[Sample]) -> Vec<Sample> {
+        let mut of_rows: HashSet<(u32, u16), FxBuildHasher> = HashSet::default();
+        for row in rows {
+            let texts = self.others.get(row.other as usize).map(|other| &other.hints);
+            of_rows.extend(texts.into_iter().flatten().map(|text| (*text, row.class)));
+        }
+        let mut hints: Vec<Sample> = of_rows.into_iter().map(|(text, class)| hint(text, class)).collect();
+        hints.extend(&self.taught);
         hints.sort_by(|a, b| (self.text(a), a.class).cmp(&(self.text(b), b.class)));
         hints.dedup_by(|a, b| a.class == b.class && self.text(a) == self.text(b));
-        self.hints = hints;
+        hints
+    }
+
+    /// What is known of a row besides its text.
+    pub fn facts(&self, row: &Sample) -> Facts {
+        let amount = (!row.amount.is_nan()).then_some(f64::from(row.amount));
+        match self.others.get(row.other as usize) {
+            Some(other) => Facts { amount, direction: other.direction, mcc: other.mcc, day: other.day },
+            None => Facts::of_amount(amount),
+        }
     }
 
     /// The normal text of a row.
@@ -149,21 +191,23 @@ impl Dataset {
 
 /// A text that stands for no row.
 fn hint(text: u32, class: u16) -> Sample {
-    Sample { text, period: 0, class, amount: f32::NAN }
+    Sample { text, period: 0, class, amount: f32::NAN, other: u32::MAX }
 }
 
+/// A data set under way.
 #[derive(Default)]
-struct Reading {
+pub struct Reading {
     texts: Interner,
     periods: Interner,
     labels: Interner,
     rows: Vec<Sample>,
-    hints: HashSet<(u32, u16), FxBuildHasher>,
+    others: HashMap<Other, u32, FxBuildHasher>,
     dropped: u64,
     scratch: Scratch,
 }
 
 impl Reading {
+    /// Adds the rows of a file.
     fn file(&mut self, path: &Path, columns: &Columns) -> Result<()> {
         let mut lines = BufReader::with_capacity(1 << 16, open(path)?);
         let format = Format::of(path)?;
@@ -179,7 +223,10 @@ impl Reading {
             }
             let cells = format.split(text).map_err(at)?;
             match format {
-                Format::JsonLines => self.json_row(&cells, columns).map_err(at)?,
+                Format::JsonLines => {
+                    let find = |name: &str| cells.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
+                    self.named_row(find, columns).map_err(at)?;
+                }
                 _ if header.is_empty() => header = places(&cells, columns).map_err(at)?,
                 _ => {
                     let cell = |i: &Option<usize>| match i {
@@ -196,17 +243,17 @@ impl Reading {
         Ok(())
     }
 
-    fn json_row(&mut self, cells: &[(String, String)], columns: &Columns) -> Result<()> {
-        let find = |name: &String| cells.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
-        let optional = |name: &Option<String>| name.as_ref().map_or("", &find);
-        let mut picked = vec![find(&columns.label), optional(&columns.amount), optional(&columns.period)];
-        picked.extend(columns.hints.iter().chain(&columns.text).map(find));
+    /// Adds a row whose columns `find` gives by name; what is missing is empty.
+    pub fn named_row<'c>(&mut self, find: impl Fn(&str) -> &'c str, columns: &Columns) -> Result<()> {
+        let mut picked = vec![find(&columns.label)];
+        picked.extend(columns.optional().map(|name| name.as_ref().map_or("", |name| find(name))));
+        picked.extend(columns.hints.iter().chain(&columns.text).map(|name| find(name)));
         self.row(&picked, columns)
     }
 
-    /// Adds a row; `cells` are label, amount, period, hints and texts.
+    /// Adds a row; `cells` are label, period, amount, direction, code, date, hints and texts.
     fn row(&mut self, cells: &[&str], columns: &Columns) -> Result<()> {
-        let [label, amount, period, rest @ ..] = cells else { return Err(bad("too few cells")) };
+        let [label, period, amount, direction, mcc, date, rest @ ..] = cells else { return Err(bad("too few cells")) };
         let (hints, texts) = rest.split_at_checked(columns.hints.len()).ok_or_else(|| bad("too few cells"))?;
         if label.is_empty() {
             return Err(bad(&format!("the label `{}` is empty", columns.label)));
@@ -219,22 +266,31 @@ impl Reading {
         if class as usize >= MAX_LABELS {
             return Err(bad(&format!("more than {MAX_LABELS} labels: is `{}` the right column?", columns.label)));
         }
-        for text in hints.iter().filter(|text| !text.is_empty()) {
+        let mut hint = |text: &&str| {
             self.scratch.set_texts([*text]);
-            self.hints.insert((self.texts.number(self.scratch.normal_text()), class as u16));
-        }
+            self.texts.number(self.scratch.normal_text())
+        };
+        let other = Other {
+            direction: Facts::direction_of(direction),
+            mcc: Facts::mcc_of(mcc),
+            day: Facts::day_of(date),
+            hints: hints.iter().filter(|text| !text.is_empty()).map(&mut hint).collect(),
+        };
+        let next = self.others.len() as u32;
+        let other = *self.others.entry(other).or_insert(next);
         self.scratch.set_texts(texts.iter().copied());
         self.rows.push(Sample {
             text: self.texts.number(self.scratch.normal_text()),
             period: self.periods.number(period.as_bytes()),
             class: class as u16,
             amount: amount.parse().unwrap_or(f32::NAN),
+            other,
         });
         Ok(())
     }
 
     /// Puts the labels in order, so that the order of rows does not decide the order of classes.
-    fn finish(self) -> Result<Dataset> {
+    pub fn finish(self) -> Result<Dataset> {
         let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into_vec()).unwrap_or_default();
         let labels: Vec<String> = self.labels.into_keys().into_iter().map(text).collect();
         let mut classes = labels.clone();
@@ -242,17 +298,18 @@ impl Reading {
         let place = |label: &String| classes.binary_search(label).unwrap_or(0) as u16;
         let places: Vec<u16> = labels.iter().map(place).collect();
         let mut rows = self.rows;
-        let mut hints: Vec<Sample> = self.hints.into_iter().map(|(text, class)| hint(text, class)).collect();
-        for row in rows.iter_mut().chain(&mut hints) {
+        for row in &mut rows {
             row.class = places.get(usize::from(row.class)).copied().unwrap_or(0);
         }
         if rows.is_empty() {
             return Err(Error::Config("no labelled rows".to_string()));
         }
         let periods = self.periods.into_keys().into_iter().map(text).collect();
-        let mut data = Dataset { texts: self.texts.into_keys(), periods, classes, rows, hints, dropped: self.dropped };
-        data.order_hints();
-        Ok(data)
+        let mut others: Vec<(Other, u32)> = self.others.into_iter().collect();
+        others.sort_unstable_by_key(|(_, number)| *number);
+        let others = others.into_iter().map(|(other, _)| other).collect();
+        let texts = self.texts.into_keys();
+        Ok(Dataset { texts, periods, classes, rows, others, taught: Vec::new(), dropped: self.dropped })
     }
 }
 
@@ -260,7 +317,7 @@ fn bad(text: &str) -> Error {
     Error::Config(text.to_string())
 }
 
-/// Where label, amount, period and texts stand in the header.
+/// Where the columns stand in the header, in the order of [`Reading::row`].
 fn places(header: &[(String, String)], columns: &Columns) -> Result<Vec<Option<usize>>> {
     let find = |name: &String| {
         let place = header.iter().position(|(_, cell)| cell == name);
@@ -270,7 +327,10 @@ fn places(header: &[(String, String)], columns: &Columns) -> Result<Vec<Option<u
         })
     };
     let optional = |name: &Option<String>| name.as_ref().map_or(Ok(None), &find);
-    let mut places = vec![find(&columns.label)?, optional(&columns.amount)?, optional(&columns.period)?];
+    let mut places = vec![find(&columns.label)?];
+    for name in columns.optional() {
+        places.push(optional(name)?);
+    }
     for name in columns.hints.iter().chain(&columns.text) {
         places.push(find(name)?);
     }
@@ -388,9 +448,8 @@ mod tests {
             text: vec!["merchant".into()],
             label: "category".into(),
             amount: Some("amount".into()),
-            period: None,
             drop_labels: vec!["none".into()],
-            hints: Vec::new(),
+            ..Columns::default()
         }
     }
 
@@ -433,9 +492,10 @@ mod tests {
         let mut data = Dataset::read(&[path], &Columns { amount: None, ..columns }).unwrap();
         let texts = |data: &Dataset| -> Vec<(String, u16)> {
             let text = |h: &Sample| (String::from_utf8_lossy(data.text(h)).trim().to_string(), h.class);
-            data.hints.iter().map(text).collect()
+            data.hints_of(&data.rows).iter().map(text).collect()
         };
         assert_eq!((data.rows.len(), texts(&data)), (3, vec![("EATING PLACES".to_string(), 0)]));
+        assert!(data.hints_of(&data.rows[2..]).is_empty(), "a row that is not learned taught something");
         data.teach([("fuel", "Gas"), ("food", "eating places")].into_iter()).unwrap();
         assert_eq!(texts(&data), [("EATING PLACES".to_string(), 0), ("GAS".to_string(), 1)]);
         assert!(data.teach([("pets", "Cat")].into_iter()).unwrap_err().contains("`pets`"));

@@ -1,4 +1,5 @@
-//! Normal text → hashed features: character n-grams per word, whole words, word pairs, and optionally an amount token.
+//! Normal text → hashed features: character n-grams per word, whole words, word pairs, and a token
+//! for each of the row's [`Facts`] that the model asks for.
 //!
 //! The hash is our own and part of the model format ([`FEATURE_VERSION`]). An n-gram of at most 7 bytes is packed into one
 //! 64-bit integer with its length in the top byte; words are hashed by FNV-1a (64 bit); a pair joins the hashes of its
@@ -13,6 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
 use super::normalize::normalize;
 
 /// Version of hash and n-gram rules; stored in every model.
@@ -40,13 +42,30 @@ pub struct FeatureSpec {
     pub pairs: bool,
     /// A token for sign and magnitude of the amount.
     pub amount: bool,
+    /// A token for the direction.
+    pub direction: bool,
+    /// A token for the merchant category code.
+    pub mcc: bool,
+    /// A token for the day of the month.
+    pub day: bool,
     /// Starts the hash.
     pub seed: u64,
 }
 
 impl Default for FeatureSpec {
     fn default() -> Self {
-        FeatureSpec { bits: 18, gram_min: 2, gram_max: 5, words: true, pairs: true, amount: false, seed: 0x6865_6164 }
+        FeatureSpec {
+            bits: 18,
+            gram_min: 2,
+            gram_max: 5,
+            words: true,
+            pairs: true,
+            amount: false,
+            direction: false,
+            mcc: false,
+            day: false,
+            seed: 0x6865_6164,
+        }
     }
 }
 
@@ -54,6 +73,11 @@ impl FeatureSpec {
     /// Number of slots.
     pub fn slots(&self) -> usize {
         1 << self.bits
+    }
+
+    /// Whether anything but the texts counts.
+    pub fn reads_facts(&self) -> bool {
+        self.amount || self.direction || self.mcc || self.day
     }
 
     /// What is wrong with the numbers, if anything.
@@ -89,7 +113,7 @@ impl Feature {
 pub enum Group {
     /// A character n-gram.
     Grams,
-    /// A word, a pair of words, or the amount.
+    /// A word, a pair of words, or a fact.
     Words,
 }
 
@@ -138,10 +162,9 @@ pub struct Scratch {
     features: Features,
 }
 
-/// Kinds of features, mixed into the hash. N-grams carry their length (1 to 7) in the same place.
+/// Kinds of features, mixed into the hash. N-grams carry their length (1 to 7) in the same place; facts have 0x12 to 0x15.
 const KIND_WORD: u64 = 0x10 << 56;
 const KIND_PAIR: u64 = 0x11 << 56;
-const KIND_AMOUNT: u64 = 0x12 << 56;
 
 impl Scratch {
     /// Normalizes the texts of a row. Empty texts and a text that repeats the one before it count once.
@@ -169,22 +192,17 @@ impl Scratch {
         &self.text
     }
 
-    /// Hashes the features of the texts set before, and of `amount`.
-    pub fn extract(&mut self, spec: &FeatureSpec, amount: Option<f64>) -> &Features {
+    /// Hashes the features of the texts set before, and of the facts.
+    pub fn extract(&mut self, spec: &FeatureSpec, facts: &Facts) -> &Features {
         self.features.clear();
         let features = &mut self.features;
-        visit(spec, &self.text, amount, &mut |group, feature, _place| features.push(group, feature));
+        visit(spec, &self.text, facts, &mut |group, feature, _origin| features.push(group, feature));
         &self.features
     }
 
-    /// Hands each feature to `each` with the range of bytes of [`Scratch::normal_text`] that it was made of.
-    pub fn explain(
-        &self,
-        spec: &FeatureSpec,
-        amount: Option<f64>,
-        each: &mut impl FnMut(Group, Feature, (usize, usize)),
-    ) {
-        visit(spec, &self.text, amount, each);
+    /// Hands each feature to `each` with what it was made of.
+    pub fn explain(&self, spec: &FeatureSpec, facts: &Facts, each: &mut impl FnMut(Group, Feature, Origin)) {
+        visit(spec, &self.text, facts, each);
     }
 
     /// The features extracted last.
@@ -193,7 +211,16 @@ impl Scratch {
     }
 }
 
-fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl FnMut(Group, Feature, (usize, usize))) {
+/// What a feature was made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Origin {
+    /// These bytes of [`Scratch::normal_text`].
+    Text(usize, usize),
+    /// The fact of this name.
+    Fact(&'static str),
+}
+
+fn visit(spec: &FeatureSpec, text: &[u8], facts: &Facts, each: &mut impl FnMut(Group, Feature, Origin)) {
     let mut start = 0;
     let mut previous: Option<(u64, usize)> = None;
     for (at, &byte) in text.iter().enumerate() {
@@ -203,12 +230,13 @@ fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl F
         let word = text.get(start..at).unwrap_or_default();
         grams(spec, word, start, each);
         if spec.words || spec.pairs {
-            let hash = fnv1a(word);
+            let hash = fnv1a(word.iter().copied());
             if spec.words {
-                each(Group::Words, feature(spec, hash ^ KIND_WORD), (start, at));
+                each(Group::Words, feature(spec, hash ^ KIND_WORD), Origin::Text(start, at));
             }
             if let (true, Some((before, from))) = (spec.pairs, previous) {
-                each(Group::Words, feature(spec, before.rotate_left(23).wrapping_add(hash) ^ KIND_PAIR), (from, at));
+                let pair = before.rotate_left(23).wrapping_add(hash);
+                each(Group::Words, feature(spec, pair ^ KIND_PAIR), Origin::Text(from, at));
             }
             previous = Some((hash, start));
         }
@@ -217,13 +245,13 @@ fn visit(spec: &FeatureSpec, text: &[u8], amount: Option<f64>, each: &mut impl F
         }
         start = at + 1;
     }
-    if spec.amount {
-        each(Group::Words, feature(spec, amount_bucket(amount) ^ KIND_AMOUNT), (0, 0));
+    for (token, name) in facts.tokens(spec) {
+        each(Group::Words, feature(spec, token), Origin::Fact(name));
     }
 }
 
 /// The n-grams of one word with a space before and after it.
-fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Group, Feature, (usize, usize))) {
+fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Group, Feature, Origin)) {
     let mut window = u64::from(b' ');
     let padded = word.iter().chain(std::iter::once(&b' '));
     for (i, &byte) in padded.enumerate() {
@@ -233,7 +261,8 @@ fn grams(spec: &FeatureSpec, word: &[u8], start: usize, each: &mut impl FnMut(Gr
         for n in usize::from(spec.gram_min)..=longest {
             let gram = window & ((1 << (8 * n)) - 1) | (n as u64) << 56;
             let end = (start + i + 1).min(start + word.len());
-            each(Group::Grams, feature(spec, gram), ((start + i + 2).saturating_sub(n + 1).max(start), end));
+            let from = (start + i + 2).saturating_sub(n + 1).max(start);
+            each(Group::Grams, feature(spec, gram), Origin::Text(from, end));
         }
     }
 }
@@ -250,20 +279,6 @@ fn mix(key: u64) -> u64 {
 }
 
 /// FNV-1a, 64 bit.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
-}
-
-/// Sign and half powers of two of the magnitude; missing and NaN are a bucket of their own.
-pub(super) fn amount_bucket(amount: Option<f64>) -> u64 {
-    let Some(amount) = amount.filter(|a| !a.is_nan()) else { return 0 };
-    let magnitude = amount.abs();
-    // Comparison with a table instead of log2: the same bucket on every platform.
-    let mut bucket = 1u64;
-    let mut bound = 0.5f64;
-    while bucket < 60 && magnitude >= bound {
-        bound *= 1.5;
-        bucket += 1;
-    }
-    bucket | u64::from(amount < 0.0) << 8
+pub(super) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 8 bytes   magic "HWMODEL\n"
-//! u32       format version (2), little-endian as everything
+//! u32       format version (3), little-endian as everything
 //! u32       length of the header, then the header: JSON, see `Parts`
 //! …         known texts (u64 hash, u16 class, u16 confidence each), merchants (u64 each), rarities of all slots (u8),
 //!           left-out bits of each block of weights (u8), weights (i8)
@@ -21,7 +21,7 @@ use super::trained::{Info, Model};
 use super::weights::{Stored, Weights};
 
 const MAGIC: &[u8; 8] = b"HWMODEL\n";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const MAX_HEADER_BYTES: usize = 1 << 20;
 /// Largest file that is read.
 pub const MAX_MODEL_BYTES: u64 = 256 << 20;

@@ -31,6 +31,7 @@ fn write_page(out: &mut String, title: &str, e: &Evaluation) -> std::fmt::Result
          body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}}\
          table{{border-collapse:collapse}}td,th{{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #e3e6ea}}\
          td:first-child,th:first-child{{text-align:left}}.plots{{display:flex;gap:2rem;flex-wrap:wrap}}\
+         figure{{margin:0}}figcaption{{font-size:13px;color:#57606a;max-width:22rem}}.name{{text-align:left!important}}\
          svg text{{font:11px system-ui,sans-serif;fill:#57606a}}</style><h1>{title}</h1>\
          <p>{} rows. Accuracy is that of the best category; the threshold is {:.2}.</p><table>",
         e.rows, e.threshold.threshold
@@ -41,6 +42,8 @@ fn write_page(out: &mut String, title: &str, e: &Evaluation) -> std::fmt::Result
         ("weighted F1", e.weighted_f1),
         ("label among the three best", e.top3_accuracy),
         ("ECE, 15 equal-width bins", e.ece15),
+        ("the same, every merchant once", e.ece15_by_merchant),
+        ("of a confidence that is exactly right", e.ece15_of_chance),
         ("mean confidence", e.mean_confidence),
         ("answered at the threshold", e.threshold.coverage),
         ("right of those", e.threshold.accuracy),
@@ -49,13 +52,16 @@ fn write_page(out: &mut String, title: &str, e: &Evaluation) -> std::fmt::Result
         write!(out, "<tr><td>{name}<td>{value:.4}")?;
     }
     out.write_str("</table><h2>Seen and unseen</h2><table>")?;
-    out.write_str("<tr><th>what training knew<th>rows<th>share<th>accuracy<th>mean confidence<th>ECE")?;
+    out.write_str(
+        "<tr><th>what training knew<th>rows<th>share<th>accuracy<th>mean confidence<th>ECE<th>by merchant<th>of chance",
+    )?;
     for (name, part) in
         [("the text itself", e.known_texts), ("the merchant, not the text", e.known_merchants), ("nothing", e.unknown)]
     {
         let share = part.rows as f64 / e.rows.max(1) as f64;
         write!(out, "<tr><td>{name}<td>{}<td>{share:.3}", part.rows)?;
-        write!(out, "<td>{:.4}<td>{:.4}<td>{:.4}", part.accuracy, part.mean_confidence, part.ece15)?;
+        write!(out, "<td>{:.4}<td>{:.4}", part.accuracy, part.mean_confidence)?;
+        write!(out, "<td>{:.4}<td>{:.4}<td>{:.4}", part.ece15, part.ece15_by_merchant, part.ece15_of_chance)?;
     }
     out.write_str("</table><h2>Confidence</h2><div class=plots>")?;
     reliability(out, e)?;
@@ -67,25 +73,27 @@ fn write_page(out: &mut String, title: &str, e: &Evaluation) -> std::fmt::Result
     tables(out, e)
 }
 
-fn frame(out: &mut String, title: &str, x: &str, y: &str) -> std::fmt::Result {
-    let full = SIDE + 50.0;
+/// Axes: x from 0 to 1, y from `low` to 1.
+fn frame(out: &mut String, title: &str, x: &str, y: &str, low: f64) -> std::fmt::Result {
+    let full = SIDE + 66.0;
     write!(
         out,
-        "<figure><svg width={full} height={full} viewBox='-40 -10 {full} {full}' role=img><title>{title}</title>"
+        "<figure><svg width={full} height={full} viewBox='-56 -10 {full} {full}' role=img><title>{title}</title>"
     )?;
     write!(out, "<rect width={SIDE} height={SIDE} fill=none stroke='#8c959f'/>")?;
     for i in 0..=5 {
         let at = f64::from(i) * SIDE / 5.0;
         let label = f64::from(i) / 5.0;
         write!(out, "<text x={at} y={} text-anchor=middle>{label:.1}</text>", SIDE + 14.0)?;
-        write!(out, "<text x=-6 y={} text-anchor=end>{label:.1}</text>", SIDE - at + 4.0)?;
+        let height = low + (1.0 - low) * label;
+        write!(out, "<text x=-6 y={} text-anchor=end>{height:.2}</text>", SIDE - at + 4.0)?;
     }
     write!(out, "<text x={} y={} text-anchor=middle>{x}</text>", SIDE / 2.0, SIDE + 30.0)?;
-    write!(out, "<text transform='translate(-28 {}) rotate(-90)' text-anchor=middle>{y}</text>", SIDE / 2.0)
+    write!(out, "<text transform='translate(-44 {}) rotate(-90)' text-anchor=middle>{y}</text>", SIDE / 2.0)
 }
 
 fn reliability(out: &mut String, e: &Evaluation) -> std::fmt::Result {
-    frame(out, "reliability diagram", "confidence", "share that is right")?;
+    frame(out, "reliability diagram", "confidence", "share that is right", 0.0)?;
     let width = SIDE / e.reliability.len().max(1) as f64;
     for (i, bin) in e.reliability.iter().enumerate().filter(|(_, b)| b.rows > 0) {
         let height = bin.accuracy * SIDE;
@@ -109,18 +117,23 @@ fn reliability(out: &mut String, e: &Evaluation) -> std::fmt::Result {
 }
 
 fn curve(out: &mut String, e: &Evaluation) -> std::fmt::Result {
-    frame(out, "coverage and accuracy", "share answered", "share of answers that is right")?;
+    // From the last tenth below all answers, so that the curve fills its frame.
+    let least = e.curve.iter().filter(|c| c.coverage > 0.0).map(|c| c.accuracy).fold(1.0, f64::min);
+    let low = ((least * 10.0).ceil() - 1.0).clamp(0.0, 9.0) / 10.0;
+    let height = |accuracy: f64| SIDE - (accuracy - low).max(0.0) / (1.0 - low) * SIDE;
+    let answering = || e.curve.iter().filter(|c| c.coverage > 0.0);
+    frame(out, "coverage and accuracy", "share answered", "share of answers that is right", low)?;
     out.write_str("<polyline fill=none stroke='#0969da' stroke-width=2 points='")?;
-    for c in &e.curve {
-        write!(out, "{:.1},{:.1} ", c.coverage * SIDE, SIDE - c.accuracy * SIDE)?;
+    for c in answering() {
+        write!(out, "{:.1},{:.1} ", c.coverage * SIDE, height(c.accuracy))?;
     }
     out.write_str("'/>")?;
-    for c in &e.curve {
+    for c in answering() {
         write!(
             out,
             "<circle cx={:.1} cy={:.1} r=3 fill='#0969da'><title>threshold {:.2}: {:.1} % answered, {:.2} % right</title></circle>",
             c.coverage * SIDE,
-            SIDE - c.accuracy * SIDE,
+            height(c.accuracy),
             c.threshold,
             c.coverage * 100.0,
             c.accuracy * 100.0
@@ -228,9 +241,9 @@ fn tables(out: &mut String, e: &Evaluation) -> std::fmt::Result {
             c.f1
         )?;
     }
-    out.write_str("</table><h2>Most frequent confusions</h2><table><tr><th>label<th>answer<th>rows")?;
+    out.write_str("</table><h2>Most frequent confusions</h2><table><tr><th>label<th class=name>answer<th>rows")?;
     for (label, answer, rows) in e.confusions.iter().take(40) {
-        write!(out, "<tr><td>{}<td>{}<td>{rows}", escape(label), escape(answer))?;
+        write!(out, "<tr><td>{}<td class=name>{}<td>{rows}", escape(label), escape(answer))?;
     }
     out.write_str("</table></html>\n")
 }

@@ -32,6 +32,11 @@ impl Lexicon {
         self.0.iter().flat_map(|(category, words)| words.iter().map(|word| (category.as_str(), word.as_str())))
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many words.
     pub fn len(&self) -> usize {
         self.0.iter().map(|(_, words)| words.len()).sum()

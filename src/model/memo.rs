@@ -1,12 +1,11 @@
 //! The answers given last, by text: payments repeat, and the answer of a model depends on the normal text (for some models
-//! on the amount, too) and on nothing else.
+//! on other facts, too) and on nothing else.
 //!
 //! Each text has one place, found by its 64-bit hash; another text may take it. Two texts of one hash among all that a
 //! bank has are as unlikely as in [`memory`](super::memory).
 //!
 //! Invariant: all entries are answers of one categorizer; another one starts with none.
 
-use super::features::amount_bucket;
 use super::memory::text_hash;
 use super::trained::Answer;
 
@@ -21,9 +20,9 @@ pub struct Memo {
     places: Vec<(u64, Answer)>,
 }
 
-/// What an answer depends on. `amount` is nothing for models that do not look at it.
-pub fn key(normal_text: &[u8], amount: Option<f64>) -> u64 {
-    (text_hash(normal_text) ^ amount_bucket(amount).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+/// What an answer depends on: the text, and the facts that the model looks at, as one number (0 for none).
+pub fn key(normal_text: &[u8], facts: u64) -> u64 {
+    (text_hash(normal_text) ^ facts).max(1)
 }
 
 impl Memo {
@@ -59,16 +58,16 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_kept_by_text_amount_and_categorizer() {
+    fn answers_are_kept_by_text_facts_and_categorizer() {
         let mut memo = Memo::default();
-        let text = key(b"REWE", None);
+        let text = key(b"REWE", 0);
         assert_eq!(memo.get(1, text), None);
         memo.put(1, text, answer(7));
         assert_eq!(memo.get(1, text), Some(answer(7)));
-        assert_eq!(memo.get(1, key(b"REWE", Some(1.0))), None);
-        assert_ne!(key(b"REWE", Some(1.0)), key(b"REWE", Some(-1.0)));
+        assert_eq!(memo.get(1, key(b"REWE", 1 << 40)), None);
+        assert_ne!(key(b"REWE", 1 << 40), key(b"REWE", 3 << 40));
         assert_eq!(memo.get(2, text), None, "another version may think otherwise");
-        memo.put(2, key(b"ARAL", None), answer(8));
+        memo.put(2, key(b"ARAL", 0), answer(8));
         assert_eq!(memo.get(2, text), None);
         assert_eq!(memo.get(1, text), None);
     }

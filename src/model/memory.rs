@@ -95,7 +95,7 @@ fn find<T>(table: &[T], wanted: u64, hash: impl Fn(&T) -> u64) -> Option<&T> {
 
 /// Hash of a normal text; never 0.
 pub fn text_hash(normal: &[u8]) -> u64 {
-    finish(fnv1a(normal))
+    finish(fnv1a(normal.iter().copied()))
 }
 
 fn finish(hash: u64) -> u64 {
@@ -115,10 +115,7 @@ const KEY_LETTERS: usize = 10;
 /// Hash of the merchant's key in a normal text: its first ten letters A to Z, after a payment facilitator's prefix such
 /// as `SQ *`. Shops of a chain share it, whatever number or city follows.
 pub fn merchant_key(normal: &[u8]) -> u64 {
-    finish(
-        merchant_letters(normal)
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)),
-    )
+    finish(fnv1a(merchant_letters(normal)))
 }
 
 /// The letters of the merchant's key.

@@ -95,7 +95,7 @@ proptest! {
         if let Ok(read) = Model::from_bytes(&content) {
             let mut buffers = Buffers::default();
             buffers.scratch.set_texts(["PIZZA PALACE"]);
-            let answer = read.answer(&mut buffers, None);
+            let answer = read.answer(&mut buffers, &Facts::default());
             prop_assert!(answer.top.iter().all(|(class, p)| usize::from(*class) < read.info.classes.len() && (0.0..=1.0).contains(p)));
         }
     }
@@ -104,7 +104,7 @@ proptest! {
     fn any_text_gets_an_answer_that_other_rows_do_not_change(texts in prop::collection::vec(".{0,60}", 1..8)) {
         let ask = |buffers: &mut Buffers, text: &String| {
             buffers.scratch.set_texts([text.as_str()]);
-            model().answer(buffers, None)
+            model().answer(buffers, &Facts::default())
         };
         let mut buffers = Buffers::default();
         let forward: Vec<Answer> = texts.iter().map(|text| ask(&mut buffers, text)).collect();

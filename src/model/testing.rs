@@ -28,8 +28,7 @@ pub fn columns() -> Columns {
         label: "category".into(),
         amount: Some("amount".into()),
         period: Some("period".into()),
-        drop_labels: Vec::new(),
-        hints: Vec::new(),
+        ..Columns::default()
     }
 }
 

@@ -16,7 +16,7 @@ use super::*;
 fn answer(model: &Model, text: &str, amount: Option<f64>) -> Answer {
     let mut buffers = Buffers::default();
     buffers.scratch.set_texts([text]);
-    model.answer(&mut buffers, amount)
+    model.answer(&mut buffers, &Facts::of_amount(amount))
 }
 
 #[test]
@@ -48,6 +48,106 @@ fn a_model_learns_and_knows_how_far_from_home_it_is() {
     assert_eq!(answer(&model, "  ", None), Answer { top: [(0, 0.0); 3], familiarity: Familiarity::Empty });
 }
 
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let data = dataset(&tsv());
+    let weights = |threads| {
+        let mut fit = fit::Fit::on_threads(&data, &data.rows, &settings(), threads).unwrap();
+        fit.pass().unwrap();
+        fit.pass().unwrap();
+        fit.weights().unwrap()
+    };
+    let one = weights(1);
+    assert!([2, 3, 64].into_iter().all(|threads| weights(threads) == one));
+}
+
+#[test]
+fn a_heavy_class_comes_more_often_in_a_pass() {
+    let data = dataset(&tsv());
+    let rows_of = |settings: &Settings| {
+        let fuel = data.classes.iter().position(|class| class == "fuel").unwrap();
+        let passes = fit::passes(&data, &data.rows, &Settings { epochs: 1, ..settings.clone() });
+        (passes.iter().filter(|row| usize::from(row.class) == fuel).count(), passes.len())
+    };
+    let weighted = |weight: f64| Settings { class_weights: [("fuel".to_string(), weight)].into(), ..settings() };
+    let (fuel, all) = rows_of(&settings());
+    assert_eq!(rows_of(&weighted(1.0)), (fuel, all));
+    assert_eq!(rows_of(&weighted(3.0)), (3 * fuel, all + 2 * fuel));
+    let light = rows_of(&weighted(0.01)).0;
+    assert!(light > 0 && light < fuel, "a light class is still learned: {light} of {fuel}");
+    let unknown = Settings { class_weights: [("pets".to_string(), 2.0)].into(), ..settings() };
+    let refused = train("shops", "1.0.0", &data, &data.rows, &unknown, &mut |_, _| {}).unwrap_err();
+    assert!(refused.contains("`pets`"), "{refused}");
+    assert!(weighted(0.0).check().is_err());
+}
+
+/// The last months contradict what is before them: every pass after the first makes them less probable.
+#[test]
+fn passes_end_when_they_no_longer_help() {
+    let turned = |category: &str| {
+        match category {
+            "food" => "books",
+            "books" => "food",
+            other => other,
+        }
+        .to_string()
+    };
+    let mut text = tsv();
+    for line in tsv().lines().skip(1).filter(|line| line.starts_with("2024-10")) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let newer = format!("2024-11\tNEW {}\t1\t{}\n", cells[1], turned(cells[3]));
+        text.push_str(&newer.repeat(10));
+    }
+    let data = dataset(&text);
+    let passes = |patience| {
+        let settings = Settings { patience, epochs: 9, holdout: 0.3, folds: 0, ..settings() };
+        let model = trained(&data, &settings);
+        let mut fits = 0;
+        train("", "", &data, &data.rows, &settings, &mut |done, of| fits = of - done).unwrap();
+        assert_eq!(fits, 0, "progress does not end at its end");
+        let stopped =
+            Settings { epochs: model.info.training["passes"].as_u64().unwrap() as usize, patience: 0, ..settings };
+        assert_eq!(trained(&data, &stopped).weights, model.weights, "all fits take the passes that did best");
+        stopped.epochs
+    };
+    assert_eq!(passes(0), 9);
+    assert_eq!(passes(2), 1);
+    let steady = Settings { patience: 2, epochs: 3, ..settings() };
+    assert!(trained(&dataset(&tsv()), &steady).info.training["passes"].as_u64() > Some(1));
+    assert!(Settings { patience: 1, holdout: 0.0, ..settings() }.check().unwrap_err().contains("holdout"));
+}
+
+/// Two classes share their texts and differ by amount: only a model that looks at amounts can tell them apart.
+#[test]
+fn amounts_count_where_the_model_asks_for_them() {
+    let mut lines = "period\tmerchant\tamount\tcategory\n".to_string();
+    for i in 0..26u8 {
+        let name = format!("{} STATION", char::from(b'A' + i));
+        lines.push_str(&format!("2024-01\t{name}\t4\tsnack\n2024-01\t{name}\t90\tfuel\n"));
+    }
+    let data = dataset(&lines);
+    let with = |amount| {
+        let features = FeatureSpec { amount, ..settings().features };
+        trained(&data, &Settings { features, holdout: 0.0, folds: 0, ..settings() })
+    };
+    let guess = |model: &Model, amount| {
+        let mut buffers = Buffers::default();
+        buffers.scratch.set_texts(["NEW STATION"]);
+        let [(class, _), ..] = model.guess(&mut buffers, &Facts::of_amount(Some(amount)), 1.0);
+        model.class(class).to_string()
+    };
+    let (looks, blind) = (with(true), with(false));
+    // However many amounts a text comes with, it comes as often in a pass.
+    let passes = |amount| {
+        let features = FeatureSpec { amount, ..settings().features };
+        let many = dataset(&tsv());
+        fit::passes(&many, &many.rows, &Settings { features, epochs: 1, ..settings() }).len()
+    };
+    assert_eq!(passes(true), passes(false));
+    assert_eq!([guess(&looks, 4.2), guess(&looks, 85.0)], ["snack", "fuel"]);
+    assert_eq!(guess(&blind, 4.2), guess(&blind, 85.0));
+}
+
 /// Our scores against `linfa_ftrl`'s own `predict` over all columns, trained on the same batches.
 #[test]
 fn scores_equal_what_linfa_predicts() {
@@ -66,7 +166,7 @@ fn scores_equal_what_linfa_predicts() {
     let mut dense = |text: &[u8]| -> Vec<f32> {
         buffers.scratch.set_normal(text);
         let mut row = vec![0.0; slots];
-        for (place, value) in fit::cells(buffers.scratch.extract(&plain.features, None), vocabulary) {
+        for (place, value) in fit::cells(buffers.scratch.extract(&plain.features, &Facts::default()), vocabulary) {
             row[place as usize] = value;
         }
         row
@@ -91,7 +191,7 @@ fn scores_equal_what_linfa_predicts() {
     let mut buffers = Buffers::default();
     for (i, text) in texts.iter().enumerate() {
         buffers.scratch.set_normal(text);
-        let margins = model.margins(&mut buffers, None).values().to_vec();
+        let margins = model.margins(&mut buffers, &Facts::default()).values().to_vec();
         for (class, margin) in margins.iter().enumerate() {
             let ours = 1.0 / (1.0 + (-margin).exp());
             assert!((ours - *probabilities[class][i]).abs() < 1e-3, "text {i}, class {class}");
@@ -157,11 +257,11 @@ fn versions_are_published_whole_or_not_at_all() {
     let loaded = Categorizer::load(dir.path()).unwrap();
     assert_eq!(loaded.id, "shops@1.0.0");
     let mut buffers = Buffers::default();
-    let verdict = loaded.decide(["cash 100"].into_iter(), None, &mut buffers);
+    let verdict = loaded.decide(["cash 100"].into_iter(), &Facts::default(), &mut buffers);
     assert_eq!((&**verdict.category, verdict.source), ("atm", Source::Rule));
-    let verdict = loaded.decide(["PIZZA PALACE 8"].into_iter(), None, &mut buffers);
+    let verdict = loaded.decide(["PIZZA PALACE 8"].into_iter(), &Facts::default(), &mut buffers);
     assert_eq!((&**verdict.category, verdict.source), ("food", Source::Model));
-    let verdict = loaded.decide([""].into_iter(), None, &mut buffers);
+    let verdict = loaded.decide([""].into_iter(), &Facts::default(), &mut buffers);
     assert_eq!((&**verdict.category, verdict.source), (UNCATEGORIZED, Source::Model));
 
     let again = folder::write_version(dir.path(), "shops", "1.0.0", "", &files).unwrap_err().to_string();
@@ -190,7 +290,8 @@ fn foreign_models_are_refused_by_name() {
 }
 
 fn golden_spec() -> FeatureSpec {
-    FeatureSpec { bits: 18, gram_min: 2, gram_max: 5, words: true, pairs: true, amount: false, seed: 0x6865_6164 }
+    let texts = FeatureSpec { bits: 18, gram_min: 2, gram_max: 5, words: true, pairs: true, ..FeatureSpec::default() };
+    FeatureSpec { seed: 0x6865_6164, ..texts }
 }
 
 /// Golden vectors: features of fixed texts, as they were when version 2 was made. A change of normalizer or hash that
@@ -209,7 +310,7 @@ fn features_are_what_they_were() {
     for (text, amount, expected) in golden {
         scratch.set_texts([text]);
         let spec = FeatureSpec { amount: amount.is_some(), ..golden_spec() };
-        let features = scratch.extract(&spec, amount);
+        let features = scratch.extract(&spec, &Facts::of_amount(amount));
         let mut bytes = Vec::new();
         for f in features.all() {
             bytes.extend_from_slice(&(f.slot() as u32).to_le_bytes());
@@ -219,7 +320,7 @@ fn features_are_what_they_were() {
     }
     scratch.set_texts(["AB"]);
     let small: Vec<(usize, bool)> =
-        scratch.extract(&golden_spec(), None).all().map(|f| (f.slot(), f.is_negative())).collect();
+        scratch.extract(&golden_spec(), &Facts::default()).all().map(|f| (f.slot(), f.is_negative())).collect();
     let (plus, minus) = (false, true);
     let expected =
         [(209_421, plus), (106_723, plus), (217_401, minus), (174_581, plus), (144_653, plus), (249_050, minus)];

@@ -1,24 +1,25 @@
 //! Training: labelled rows → a calibrated model. Seeded; the same rows in any order give the same bytes.
 //!
-//! Steps: (1) hold out the last months, train on what is before them: the answers to texts known by heart and to new texts
+//! Steps: (0) with `patience`, find how many passes are best for the last months; (1) hold out the last months, train on what is before them: the answers to texts known by heart and to new texts
 //! of known merchants show how far confidence can be trusted as time goes by; (2) train once per fold without a fifth of
 //! the merchants: the answers to those fifths show what the model is worth on merchants never seen; (3) train on all.
-//! Rows repeat: distinct (text, label) rows are trained on, each 1 + ⌊log2 n⌋ times per pass.
+//! Rows repeat: distinct (text, label) rows are trained on, each 1 + ⌊log2 n⌋ times per pass, with facts spread as in the rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
-use super::calibrate::{Calibration, HeldOut, fit_temperature};
+use super::calibrate::{Calibration, Curve, HeldOut, fit_temperature};
 use super::dataset::{Dataset, Sample};
-use super::features::{FEATURE_VERSION, FeatureSpec};
-use super::fit::fit;
+use super::features::{FEATURE_VERSION, FeatureSpec, Scratch};
+use super::fit::{Fit, fit};
 use super::ftrl::FtrlSettings;
 use super::memory;
 use super::normalize::NORMALIZER_VERSION;
-use super::remember::remember;
+use super::remember::{Aging, remember};
 use super::trained::{Buffers, Info, Model};
+use super::weights::Scores;
 
 /// What decides the weights, besides the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +29,13 @@ pub struct Settings {
     pub features: FeatureSpec,
     /// FTRL-proximal.
     pub ftrl: FtrlSettings,
-    /// Passes over the data.
+    /// Passes over the data; with `patience`, at most.
     pub epochs: usize,
+    /// Early stopping: passes end when so many in a row did not make held-out new texts more probable, and all fits take as
+    /// many passes as did best. 0: always `epochs`.
+    pub patience: usize,
+    /// Times that rows of a label come in a pass, compared to those of other labels; 1 for those not named.
+    pub class_weights: BTreeMap<String, f64>,
     /// Seed of the shuffle.
     pub seed: u64,
     /// How many times a text that says what a label means is learned in a pass.
@@ -37,6 +43,8 @@ pub struct Settings {
     /// A label of a known text counts half as much as one that is this many periods younger: codes of merchants change.
     /// 0: all labels count the same.
     pub memory_half_life: f64,
+    /// But an old label never counts less than this share of a new one: one odd label does not outvote many.
+    pub memory_floor: f64,
     /// Share of the rows, the latest, that calibration of known texts and merchants is fitted on.
     pub holdout: f64,
     /// Folds over merchants that calibration of unknown merchants is fitted on; 0 for none.
@@ -54,9 +62,12 @@ impl Default for Settings {
             features: FeatureSpec::default(),
             ftrl: FtrlSettings::default(),
             epochs: 8,
+            patience: 0,
+            class_weights: BTreeMap::new(),
             seed: 1,
             hint_repeats: 4,
             memory_half_life: 0.0,
+            memory_floor: 0.0,
             holdout: 0.1,
             folds: 5,
             fold_max_rows: 2_000,
@@ -66,6 +77,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How labels of known texts age.
+    fn aging(&self) -> Aging {
+        Aging { half_life: self.memory_half_life, floor: self.memory_floor }
+    }
+
     /// What is wrong with the numbers, if anything.
     pub fn check(&self) -> Result<(), String> {
         self.features.check()?;
@@ -74,6 +90,15 @@ impl Settings {
         }
         if self.hint_repeats > 100 || !(0.0..=10_000.0).contains(&self.memory_half_life) {
             return Err("hint_repeats must be 0 to 100 and memory_half_life 0 to 10000".to_string());
+        }
+        if self.patience > 0 && self.holdout == 0.0 {
+            return Err("patience needs a holdout above 0: early stopping is judged on it".to_string());
+        }
+        if self.class_weights.values().any(|weight| !(0.01..=100.0).contains(weight)) {
+            return Err("class_weights must be 0.01 to 100".to_string());
+        }
+        if !(0.0..=1.0).contains(&self.memory_floor) {
+            return Err("memory_floor must be 0 to 1".to_string());
         }
         if !(0.0..=0.5).contains(&self.holdout) || self.folds == 1 || self.folds > 20 {
             return Err("holdout must be 0 to 0.5 and folds 0 or 2 to 20".to_string());
@@ -95,17 +120,24 @@ pub fn train(
     progress: Progress<'_>,
 ) -> Result<Model, String> {
     settings.check()?;
-    let fits = 1 + settings.folds + usize::from(settings.holdout > 0.0);
+    let fits = 1 + settings.folds + usize::from(settings.holdout > 0.0) + usize::from(settings.patience > 0);
     let mut done = 0;
     let mut step = || {
         done += 1;
         progress(done, fits);
     };
     let mut calibration = Calibration::default();
+    let mut stopped = settings.clone();
     if settings.holdout > 0.0 {
-        (calibration.memory_trust, calibration.temperature_known) = trust_over_time(data, rows, settings)?;
+        let (before, after) = split_latest(data, rows, settings);
+        if settings.patience > 0 {
+            stopped.epochs = best_passes(data, &before, &after, settings)?;
+            step();
+        }
+        (calibration.memory_trust, calibration.temperature_known) = trust_over_time(data, &before, &after, &stopped)?;
         step();
     }
+    let settings = &stopped;
     if settings.folds > 0 {
         let mut held_out = Vec::new();
         for fold in 0..settings.folds {
@@ -113,6 +145,7 @@ pub fn train(
             step();
         }
         calibration.temperature_unknown = fit_temperature(&held_out);
+        calibration.curve_unknown = curve(&held_out, calibration.temperature_unknown);
     }
     let weights = fit(data, rows, settings)?;
     step();
@@ -125,9 +158,9 @@ pub fn train(
         classes: data.classes.clone(),
         threshold: settings.threshold,
         calibration,
-        training: serde_json::json!({ "rows": rows.len(), "mix": mix(data, rows), "settings": settings }),
+        training: serde_json::json!({ "rows": rows.len(), "mix": mix(data, rows), "settings": settings, "passes": settings.epochs }),
     };
-    Ok(Model { info, weights, memory: remember(data, rows, settings.memory_half_life) })
+    Ok(Model { info, weights, memory: remember(data, rows, settings.aging()) })
 }
 
 /// Months whose category mix stands for what the model knows.
@@ -152,30 +185,62 @@ fn mix(data: &Dataset, rows: &[Sample]) -> Vec<u64> {
 
 /// A model without calibration, for the steps of calibration itself.
 fn uncalibrated(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<Model, String> {
-    let plain = Settings { holdout: 0.0, folds: 0, ..settings.clone() };
+    let plain = Settings { holdout: 0.0, folds: 0, patience: 0, ..settings.clone() };
     train("", "", data, rows, &plain, &mut |_, _| {})
 }
 
+/// Early stopping: after how many passes over `before` the new texts of `after` were most probable.
+fn best_passes(data: &Dataset, before: &[Sample], after: &[Sample], settings: &Settings) -> Result<usize, String> {
+    let known: HashSet<u32, FxBuildHasher> = before.iter().map(|row| row.text).collect();
+    let new: Vec<Sample> = after.iter().filter(|row| !known.contains(&row.text)).copied().collect();
+    let new = counted(data, if new.is_empty() { after } else { &new }, &settings.features);
+    let mut fit = Fit::new(data, before, settings)?;
+    let mut scratch = Scratch::default();
+    let (mut best, mut least) = (1, f64::INFINITY);
+    for pass in 1..=settings.epochs {
+        fit.pass()?;
+        let weights = fit.weights()?;
+        let mut loss = 0.0;
+        for (row, weight) in &new {
+            scratch.set_normal(data.text(row));
+            let mut margins = Scores::default();
+            weights.score(scratch.extract(&settings.features, &data.facts(row)), &mut margins);
+            loss += HeldOut { margins, class: row.class, weight: *weight }.loss(1.0);
+        }
+        if loss < least {
+            (best, least) = (pass, loss);
+        } else if pass - best >= settings.patience {
+            break;
+        }
+    }
+    Ok(best)
+}
+
 /// Step 1: (trust in known texts, temperature for new texts of known merchants).
-fn trust_over_time(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<(f32, f32), String> {
-    let (before, after) = split_latest(data, rows, settings);
-    let model = uncalibrated(data, &before, settings)?;
+fn trust_over_time(
+    data: &Dataset,
+    before: &[Sample],
+    after: &[Sample],
+    settings: &Settings,
+) -> Result<(f32, f32), String> {
+    let model = uncalibrated(data, before, settings)?;
     let mut buffers = Buffers::default();
     let (mut right, mut believed) = (1.0, 1.0);
     let mut held_out = Vec::new();
-    for (row, count) in counted(data, &after) {
+    for (row, count) in counted(data, after, &settings.features) {
         let text = data.text(&row);
         if let Some(known) = model.memory.text(memory::text_hash(text)) {
             believed += count * f64::from(known.confidence) / f64::from(u16::MAX);
             right += if known.class == row.class { count } else { 0.0 };
         } else if model.memory.knows_merchant(memory::merchant_key(text)) {
-            held_out.push(held(&model, &mut buffers, text, &row, count));
+            held_out.push(held(&model, &mut buffers, data, &row, count));
         }
     }
     Ok(((right / believed) as f32, fit_temperature(&held_out)))
 }
 
-/// Step 2: the answers of a model that never saw the merchants of `fold` to their rows.
+/// Step 2: the answers of a model that never saw the merchants of `fold` to their rows. Every merchant weighs the same, however
+/// often it comes: a few frequent ones would say by chance how far strangers can be trusted.
 fn fold_answers(data: &Dataset, rows: &[Sample], settings: &Settings, fold: usize) -> Result<Vec<HeldOut>, String> {
     let in_fold = |row: &&Sample| {
         let key = memory::merchant_key(data.text(row));
@@ -192,13 +257,28 @@ fn fold_answers(data: &Dataset, rows: &[Sample], settings: &Settings, fold: usiz
     let inside: Vec<Sample> = rows.iter().filter(in_fold).filter(strange).copied().collect();
     let model = uncalibrated(data, &outside, settings)?;
     let mut buffers = Buffers::default();
-    let answer = |(row, count): (Sample, f64)| held(&model, &mut buffers, data.text(&row), &row, count);
-    Ok(counted(data, &inside).into_iter().map(answer).collect())
+    let answer = |(row, count): (Sample, f64)| {
+        let all = of_merchant.get(&memory::merchant_key(data.text(&row))).copied().unwrap_or(1).max(1);
+        held(&model, &mut buffers, data, &row, count / all as f64)
+    };
+    Ok(counted(data, &inside, &settings.features).into_iter().map(answer).collect())
 }
 
-fn held(model: &Model, buffers: &mut Buffers, text: &[u8], row: &Sample, weight: f64) -> HeldOut {
+/// How often the answers to held-out rows are right, by their confidence at a temperature.
+fn curve(held_out: &[HeldOut], temperature: f32) -> Curve {
+    let believed = held_out.iter().map(|row| {
+        let mut scores = row.margins.clone();
+        scores.softmax(temperature);
+        let [(class, confidence), ..] = scores.top3();
+        (confidence, class == row.class, row.weight)
+    });
+    Curve::fit(believed.collect())
+}
+
+fn held(model: &Model, buffers: &mut Buffers, data: &Dataset, row: &Sample, weight: f64) -> HeldOut {
+    let text = data.text(row);
     buffers.scratch.set_normal(text);
-    HeldOut { margins: model.margins(buffers, row.amount()).clone(), class: row.class, weight }
+    HeldOut { margins: model.margins(buffers, &data.facts(row)).clone(), class: row.class, weight }
 }
 
 /// Rows of the last periods, about the share that is held out, and the rows before them. Data without periods is split
@@ -217,11 +297,19 @@ fn split_latest(data: &Dataset, rows: &[Sample], settings: &Settings) -> (Vec<Sa
     rows.iter().partition(|row| data.period(row) < first_late)
 }
 
-/// Distinct rows with their counts, in an order that the order of `rows` does not touch.
-pub(super) fn counted(data: &Dataset, rows: &[Sample]) -> Vec<(Sample, f64)> {
-    let order = |row: &Sample| (data.text(row), row.class, row.amount.to_bits());
-    let mut sorted: Vec<Sample> = rows.to_vec();
-    sorted.sort_by(|a, b| order(a).cmp(&order(b)));
-    let same = |a: &Sample, b: &Sample| a.text == b.text && a.class == b.class;
+/// Distinct rows with their counts, rows being equal that the model cannot tell apart, in an order that the order of
+/// `rows` does not touch.
+fn counted(data: &Dataset, rows: &[Sample], spec: &FeatureSpec) -> Vec<(Sample, f64)> {
+    let facts = |row: &Sample| data.facts(row).key(spec);
+    let same = |a: &Sample, b: &Sample| a.text == b.text && a.class == b.class && facts(a) == facts(b);
+    let sorted = sorted(data, rows, spec);
     sorted.chunk_by(same).filter_map(|group| group.first().map(|row| (*row, group.len() as f64))).collect()
+}
+
+/// Rows by text, label and the facts that count.
+pub(super) fn sorted(data: &Dataset, rows: &[Sample], spec: &FeatureSpec) -> Vec<Sample> {
+    let mut sorted: Vec<Sample> = rows.to_vec();
+    sorted.sort_by_cached_key(|row| (row.class, data.facts(row).key(spec)));
+    sorted.sort_by_key(|row| data.text(row));
+    sorted
 }

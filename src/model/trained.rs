@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::calibrate::Calibration;
+use super::calibrate::{Calibration, Curve};
+use super::facts::Facts;
 use super::features::{FEATURE_VERSION, FeatureSpec, Scratch};
 use super::memo::Memo;
 use super::memory::{self, Memory};
@@ -112,7 +113,7 @@ pub struct Buffers {
 
 impl Model {
     /// The answer to the texts that are set in `buffers`.
-    pub fn answer(&self, buffers: &mut Buffers, amount: Option<f64>) -> Answer {
+    pub fn answer(&self, buffers: &mut Buffers, facts: &Facts) -> Answer {
         let normal = buffers.scratch.normal_text();
         if normal.is_empty() {
             return Answer::NONE;
@@ -124,28 +125,28 @@ impl Model {
             if best.1 >= self.info.threshold {
                 return Answer { top: [best, (0, 0.0), (0, 0.0)], familiarity: Familiarity::Text };
             }
-            let others = self.guess(buffers, amount, self.info.calibration.temperature_known);
+            let others = self.guess(buffers, facts, self.info.calibration.temperature_known);
             return Answer { top: merge(best, others), familiarity: Familiarity::Text };
         }
         let calibration = &self.info.calibration;
-        let (familiarity, temperature) = if self.memory.knows_merchant(memory::merchant_key(normal)) {
-            (Familiarity::Merchant, calibration.temperature_known)
-        } else {
-            (Familiarity::Unknown, calibration.temperature_unknown)
-        };
-        Answer { top: self.guess(buffers, amount, temperature), familiarity }
+        if self.memory.knows_merchant(memory::merchant_key(normal)) {
+            let top = self.guess(buffers, facts, calibration.temperature_known);
+            return Answer { top, familiarity: Familiarity::Merchant };
+        }
+        let top = self.guess(buffers, facts, calibration.temperature_unknown);
+        Answer { top: straightened(top, &calibration.curve_unknown), familiarity: Familiarity::Unknown }
     }
 
     /// The scorer alone: the three best of the texts set in `buffers`.
-    pub fn guess(&self, buffers: &mut Buffers, amount: Option<f64>, temperature: f32) -> [Candidate; 3] {
-        self.margins(buffers, amount);
+    pub fn guess(&self, buffers: &mut Buffers, facts: &Facts, temperature: f32) -> [Candidate; 3] {
+        self.margins(buffers, facts);
         buffers.scores.softmax(temperature);
         buffers.scores.top3()
     }
 
     /// Margins of all classes for the texts set in `buffers`.
-    pub fn margins<'b>(&self, buffers: &'b mut Buffers, amount: Option<f64>) -> &'b Scores {
-        let features = buffers.scratch.extract(&self.info.features, amount);
+    pub fn margins<'b>(&self, buffers: &'b mut Buffers, facts: &Facts) -> &'b Scores {
+        let features = buffers.scratch.extract(&self.info.features, facts);
         self.weights.score(features, &mut buffers.scores);
         &buffers.scores
     }
@@ -159,6 +160,15 @@ impl Model {
     pub fn class(&self, class: u16) -> &str {
         self.info.classes.get(usize::from(class)).map_or("", String::as_str)
     }
+}
+
+/// The best with the confidence that the curve gives it; the others share the rest as before, and stay behind the best.
+fn straightened(top: [Candidate; 3], curve: &Curve) -> [Candidate; 3] {
+    let [(class, confidence), second, third] = top;
+    let best = curve.apply(confidence);
+    let share = (1.0 - best) / (1.0 - confidence).max(f32::MIN_POSITIVE);
+    let other = |(class, p): Candidate| (class, (p * share).min(best));
+    [(class, best), other(second), other(third)]
 }
 
 /// The known class first, then the best of the others.

@@ -82,7 +82,7 @@ mod tests {
         let mut scratch = Scratch::default();
         let mut features = |text: &str| {
             scratch.set_texts([text]);
-            scratch.extract(&spec, None).clone()
+            scratch.extract(&spec, &Default::default()).clone()
         };
         let texts: Vec<Features> = ["CITY A", "CITY B", "CITY CITY", "X"].map(&mut features).into();
         let vocabulary = Vocabulary::of(texts.iter(), spec.slots());

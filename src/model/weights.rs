@@ -191,6 +191,13 @@ impl Scores {
         self.values.get(..self.len).unwrap_or_default()
     }
 
+    /// Takes these numbers.
+    #[cfg(test)]
+    pub(super) fn set(&mut self, values: &[f32]) {
+        self.len = values.len();
+        self.values[..values.len()].copy_from_slice(values);
+    }
+
     /// Margins → probabilities: softmax of margin / `temperature`.
     pub fn softmax(&mut self, temperature: f32) {
         let values = self.values.get_mut(..self.len).unwrap_or_default();
@@ -267,7 +274,7 @@ mod tests {
             let (weights, plain) = quantized(classes);
             let mut scratch = Scratch::default();
             scratch.set_texts(["JOE'S PIZZA 12", "dinner"]);
-            let features = scratch.extract(&spec(), None);
+            let features = scratch.extract(&spec(), &Default::default());
             let mut scores = Scores::default();
             weights.score(features, &mut scores);
             for class in 0..classes {
@@ -325,8 +332,8 @@ mod tests {
 
     #[test]
     fn softmax_sums_to_one_and_top3_is_sorted() {
-        let mut scores = Scores { len: 5, ..Scores::default() };
-        scores.values[..5].copy_from_slice(&[1.0, 3.0, 3.0, -2.0, 2.0]);
+        let mut scores = Scores::default();
+        scores.set(&[1.0, 3.0, 3.0, -2.0, 2.0]);
         scores.softmax(1.0);
         assert!((scores.values().iter().sum::<f32>() - 1.0).abs() < 1e-6);
         assert_eq!(scores.top3().map(|c| c.0), [1, 2, 4]);

@@ -33,4 +33,5 @@ mod sinks;
 mod stores;
 mod topics;
 mod transactions;
+mod training;
 mod versions;

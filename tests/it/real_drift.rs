@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use headwater::model::drift::Window;
-use headwater::model::{Buffers, Columns, Dataset, FeatureSpec, Settings, train};
+use headwater::model::{Buffers, Columns, Dataset, Facts, FeatureSpec, Settings, train};
 
 const LIMIT: f64 = 0.25;
 
@@ -21,10 +21,9 @@ fn the_first_alarm_is_in_april_2020() {
     let columns = Columns {
         text: vec!["merchant".into()],
         label: "category".into(),
-        amount: None,
         period: Some("file_month".into()),
         drop_labels: vec!["uncategorized".into()],
-        hints: Vec::new(),
+        ..Columns::default()
     };
     let files = ["pcard_2011_2015.tsv.gz", "pcard_2016_2020.tsv.gz"].map(|name| folder.join(name));
     let data = Dataset::read(&files, &columns).unwrap();
@@ -40,7 +39,7 @@ fn the_first_alarm_is_in_april_2020() {
     let mut buffers = Buffers::default();
     for row in data.rows.iter().filter(|row| data.period(row) >= "2019") {
         buffers.scratch.set_normal(data.text(row));
-        let answer = model.answer(&mut buffers, None);
+        let answer = model.answer(&mut buffers, &Facts::default());
         let month = months.entry(data.period(row)).or_insert_with(|| Window::new(model.info.classes.len()));
         month.add_answer(&answer, answer.best().1 >= model.info.threshold);
     }

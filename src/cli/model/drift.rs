@@ -69,7 +69,7 @@ fn of_data(args: &Args) -> Result<Watched> {
             continue;
         }
         buffers.scratch.set_normal(data.text(row));
-        let answer = model.answer(&mut buffers, row.amount());
+        let answer = model.answer(&mut buffers, &data.facts(row));
         if !windows.contains_key(period) {
             windows.insert(period.to_string(), Window::new(model.info.classes.len()));
         }

@@ -71,13 +71,17 @@ fn describe(out: &mut String, id: &str, e: &Evaluation) -> std::fmt::Result {
         "accuracy {:.4}  macro-F1 {:.4}  weighted F1 {:.4}  top-3 {:.4}",
         e.accuracy, e.macro_f1, e.weighted_f1, e.top3_accuracy
     )?;
-    writeln!(out, "ECE (15 bins) {:.4}  mean confidence {:.4}", e.ece15, e.mean_confidence)?;
+    writeln!(
+        out,
+        "ECE (15 bins) {:.4}, by merchant {:.4}, of chance {:.4}  mean confidence {:.4}",
+        e.ece15, e.ece15_by_merchant, e.ece15_of_chance, e.mean_confidence
+    )?;
     for (name, part) in [("known texts", e.known_texts), ("known merchants", e.known_merchants), ("unknown", e.unknown)]
     {
         writeln!(
             out,
-            "{name:16} {:>7} rows  accuracy {:.4}  mean confidence {:.4}  ECE {:.4}",
-            part.rows, part.accuracy, part.mean_confidence, part.ece15
+            "{name:16} {:>7} rows  accuracy {:.4}  mean confidence {:.4}  ECE {:.4}, by merchant {:.4}, of chance {:.4}",
+            part.rows, part.accuracy, part.mean_confidence, part.ece15, part.ece15_by_merchant, part.ece15_of_chance
         )?;
     }
     let t = e.threshold;

@@ -4,6 +4,7 @@ mod compare;
 mod drift;
 mod evaluate;
 mod folders;
+mod stored;
 mod train;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::{Context, Outcome};
-use crate::model::{TrainConfig, build, folder};
+use super::stored;
+use crate::model::{Dataset, TrainConfig, build, folder, sources};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -15,8 +16,8 @@ pub struct Args {
     /// What to train on and how; rules.tsv, taxonomy.tsv and mcc.tsv beside it go into the version
     #[arg(value_name = "TRAIN.toml")]
     training: PathBuf,
-    /// Labelled data: TSV, CSV or JSON lines, plain or gzip
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Labelled data: TSV, CSV or JSON lines, plain or gzip; not needed where TRAIN.toml names tables of a raw store
+    #[arg(long, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
     /// Folder that the version's folder is made in [default: the folder of TRAIN.toml]
     #[arg(long, value_name = "DIR")]
@@ -48,7 +49,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
     };
-    let built = build(&config, &args.data, beside, &mut progress)?;
+    let (data, sources) = match (&config.store, args.data.as_slice()) {
+        (None, []) => {
+            return Err(Error::Config("name labelled files with --data, or tables under [store]".to_string()));
+        }
+        (None, files) => (Dataset::read(files, &config.data)?, sources(files)?),
+        (Some(tables), []) => stored::read(context, tables, &config.data)?,
+        (Some(_), _) => return Err(Error::Config("both --data and [store] are given: leave one out".to_string())),
+    };
+    let built = build(&config, data, &sources, beside, &mut progress)?;
     bar.finish_and_clear();
     let created = jiff::Timestamp::now().to_string();
     let folder = folder::write_version(out, &config.name, &config.version, &created, &built.files)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::shape::civil;
 use crate::model::drift::Window;
 use crate::model::{Categorizer, Verdict};
 use crate::pipeline::{Section, Spanned};
@@ -185,16 +186,13 @@ pub fn table_of(into: &str) -> String {
 
 /// The month of a date, a timestamp, or a text that begins like `2020-04`.
 fn month(value: &Value) -> When {
-    let of_days = |days: i64| i32::try_from(days).map(|days| Date { days }.ymd());
     let found = match value {
-        Value::Date(date) => Some(date.ymd()),
-        Value::Timestamp(at) | Value::TimestampTz(at) if at.is_finite() => of_days(at.secs.div_euclid(86_400)).ok(),
         Value::Text(text) => (|| {
             let (year, rest) = text.split_once('-')?;
             let month: u32 = rest.get(..2)?.parse().ok().filter(|month| (1..=12).contains(month))?;
             Some((year.parse().ok().filter(|_| year.len() == 4)?, month, 1))
         })(),
-        _ => None,
+        value => civil(value),
     };
     found.map_or(When::Undated, |(year, month, _)| When::Month(year, month))
 }

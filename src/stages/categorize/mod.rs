@@ -6,7 +6,10 @@
 //!     table: transaction
 //!     model: models/spending
 //!     text: [counterparty, description]   # the first that is not empty counts as the merchant
-//!     amount: amount
+//!     amount: amount                      # what else rules and model may look at: amount (negative: money goes out),
+//!     direction: side                     # debit or credit in whatever words, merchant category code, and a date, of
+//!     mcc: merchant_code                  # which the day of the month counts. A model uses what it was trained with
+//!     day: booked_at
 //!     into: transaction_category
 //!     explain: true                       # results say what decided; false by default
 //!     corrections:                        # a table of the pipeline; it wins over rules and model, for past and future rows
@@ -51,7 +54,7 @@ use corrections::Corrections;
 use current::Current;
 use drift::{Drift, Watch};
 use result::Results;
-use shape::{Columns, Shape, Shapes};
+use shape::{Columns, Facts, Shape, Shapes};
 use stored::{Answers, Stored};
 
 /// The stage.
@@ -59,7 +62,7 @@ pub struct Categorize {
     table: Spanned<String>,
     model: Spanned<String>,
     text: Vec<Spanned<String>>,
-    amount: Option<Spanned<String>>,
+    facts: Facts<Option<Spanned<String>>>,
     into: Option<Spanned<String>>,
     add: Option<Spanned<String>>,
     corrections: Option<Corrections>,
@@ -81,7 +84,9 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     if text.is_empty() {
         section.problem(section.here().problem("key.missing", "`text` has to name at least one text column"));
     }
-    let (amount, into, add) = (section.text("amount"), section.text("into"), section.text("add"));
+    let facts =
+        Facts { amount: "amount", direction: "direction", mcc: "mcc", day: "day" }.map(|name| section.text(name));
+    let (into, add) = (section.text("into"), section.text("add"));
     if into.is_some() == add.is_some() {
         let message = "exactly one of `into` (a table of results in the raw store) and `add` (columns) is expected";
         section.problem(section.here().problem("key.missing", message));
@@ -96,7 +101,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     }
     let columns = Columns {
         text: text.iter().map(|c| c.value.as_str().into()).collect(),
-        amount: amount.as_ref().map(|c| c.value.as_str().into()),
+        facts: facts.map(|name| name.as_ref().map(|c| c.value.as_str().into())),
         add: add.as_ref().map(|c| c.value.as_str().into()),
         date: watch.as_ref().and_then(|watch| watch.date.as_ref()).map(|c| c.value.as_str().into()),
     };
@@ -108,7 +113,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         table,
         model,
         text,
-        amount,
+        facts,
         into,
         add,
         corrections,
@@ -221,12 +226,18 @@ impl Categorize {
         for name in &self.text {
             check(name, |kind| matches!(kind, Kind::Text | Kind::Any), "text");
         }
-        if let Some(name) = &self.amount {
-            let number = |kind: &Kind| {
-                matches!(kind, Kind::Any | Kind::Decimal { .. } | Kind::Int64 | Kind::UInt64 | Kind::Float64)
-            };
-            check(name, number, "a number");
-        }
+        let Facts { amount, direction, mcc, day } = &self.facts;
+        let number =
+            |kind: &Kind| matches!(kind, Kind::Any | Kind::Decimal { .. } | Kind::Int64 | Kind::UInt64 | Kind::Float64);
+        let side = |kind: &Kind| matches!(kind, Kind::Any | Kind::Text | Kind::Bool);
+        let code = |kind: &Kind| matches!(kind, Kind::Any | Kind::Text | Kind::Int64 | Kind::UInt64);
+        let date = |kind: &Kind| {
+            matches!(kind, Kind::Any | Kind::Text | Kind::Date | Kind::Timestamp(_) | Kind::TimestampTz(_))
+        };
+        amount.iter().for_each(|name| check(name, number, "a number"));
+        direction.iter().for_each(|name| check(name, side, "text or bool"));
+        mcc.iter().for_each(|name| check(name, code, "text or a whole number"));
+        day.iter().for_each(|name| check(name, date, "a date, a timestamp or text"));
         if problems.is_empty() { Ok(fields) } else { Err(problems) }
     }
 
@@ -257,7 +268,7 @@ fn decide<'m>(
     row: &Row,
     buffers: &mut Buffers,
 ) -> Result<Option<Verdict<'m>>, String> {
-    if shape.check(row)? { Ok(Some(model.decide(shape.texts(row), shape.amount(row), buffers))) } else { Ok(None) }
+    if shape.check(row)? { Ok(Some(model.decide(shape.texts(row), &shape.facts(row), buffers))) } else { Ok(None) }
 }
 
 #[cfg(test)]

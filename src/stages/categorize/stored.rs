@@ -202,10 +202,10 @@ impl Answers<'_> {
     ) -> Result<Record, String> {
         let shape = self.shapes.of(row.schema());
         shape.check(row)?;
-        let amount = shape.amount(row);
-        let mut verdict = model.decide(shape.texts(row), amount, self.buffers);
+        let facts = shape.facts(row);
+        let mut verdict = model.decide(shape.texts(row), &facts, self.buffers);
         let because = match (self.results.explains, &corrected) {
-            (true, None) => model.explain(&verdict, shape.texts(row), amount, self.buffers),
+            (true, None) => model.explain(&verdict, shape.texts(row), &facts, self.buffers),
             _ => Vec::new(),
         };
         if let Some(drift) = &mut self.drift {

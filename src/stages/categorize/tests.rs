@@ -84,6 +84,12 @@ fn wrong_sections_are_refused_with_a_reason() {
     assert_eq!(code("{ table: t, model: m, text: [nota], add: a }"), "field.unknown");
     assert_eq!(code("{ table: t, model: m, text: [amount], add: a }"), "type.wrong");
     assert_eq!(code("{ table: t, model: m, text: [note], amount: status, add: a }"), "type.wrong");
+    for fact in ["direction", "mcc", "day"] {
+        let yaml = |column: &str| format!("{{ table: t, model: m, text: [note], {fact}: {column}, add: a }}");
+        assert_eq!(code(&yaml("amount")), "type.wrong", "{fact}");
+        assert_eq!(code(&yaml("amuont")), "field.unknown", "{fact}");
+        assert!(plan(make, &yaml("status")).is_ok(), "{fact}");
+    }
     assert_eq!(code("{ table: t, model: m, text: [note], add: status }"), "field.duplicate");
     assert_eq!(code("{ table: t, model: m, text: [note], into: c }"), "store.missing");
 }
