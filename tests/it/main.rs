@@ -32,6 +32,6 @@ mod schema_registry;
 mod sinks;
 mod stores;
 mod topics;
-mod transactions;
 mod training;
+mod transactions;
 mod versions;
