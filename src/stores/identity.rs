@@ -54,6 +54,15 @@ pub fn instance_key(position: &Position) -> Row {
     ])
 }
 
+/// Where the row of a table without a key came from, by its identity: topic, partition, offset.
+pub fn instance_place(id: &Identity) -> Option<(ByteString, i64, i64)> {
+    let Identity::Canonical(text) = id else { return None };
+    match codec::values_from_text(text).ok()?.as_slice() {
+        [Value::Text(topic), Value::Int(partition), Value::Int(offset)] => Some((topic.clone(), *partition, *offset)),
+        _ => None,
+    }
+}
+
 fn as_integer(decimal: &Decimal) -> Option<i64> {
     if let Decimal::Small { unscaled, scale: 0 } = decimal {
         return Some(*unscaled);

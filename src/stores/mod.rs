@@ -13,6 +13,7 @@ mod codec;
 mod identity;
 mod merge;
 pub mod mongodb;
+mod resent;
 pub mod sqlite;
 
 pub use identity::{Identity, identity};

@@ -26,6 +26,7 @@ mod real_drift;
 mod rebuild;
 mod reconcile;
 mod replay;
+mod resent;
 mod runner;
 mod schema_changes;
 mod schema_registry;

@@ -29,7 +29,7 @@ impl Engine {
     }
 
     /// Opens the store as a new process would.
-    async fn open(&self) -> SharedStore {
+    pub async fn open(&self) -> SharedStore {
         Stores::new(self.dir.path()).get(&self.name).await.unwrap()
     }
 
@@ -41,6 +41,8 @@ impl Engine {
         }
     }
 }
+
+use crate::resent::events_sent_again_double_no_row_without_a_key;
 
 macro_rules! conformance {
     ($($test:ident)*) => {
@@ -79,6 +81,7 @@ conformance! {
     scans_resume
     committed_rows_survive_reopening
     tables_without_keys_are_multisets
+    events_sent_again_double_no_row_without_a_key
     values_are_exact
     keys_of_every_shape
     names_of_every_shape

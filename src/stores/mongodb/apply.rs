@@ -14,12 +14,13 @@ use super::MongoStore;
 use super::catalog::{self, TABLES, Table, raw};
 use super::fold::{Fold, Outcome, row_of};
 use super::rows;
-use super::state::{State, write_position};
+use super::state::{State, source_text, write_position};
 use crate::error::{Error, Result};
 use crate::mongo::number;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
-use crate::stores::merge::{digest, key_row};
+use crate::stores::merge::{Digest, complete, digest, key_row};
+use crate::stores::resent::{Place, Runs, place, predecessor};
 use crate::stores::{Applied, newest_positions};
 
 /// Lost races in a row before the lane backs off.
@@ -56,7 +57,9 @@ impl MongoStore {
         let mut banned = Banned::new();
         for attempt in 0..ATTEMPTS {
             let mut outcomes: Vec<Outcome> = vec![Outcome::Stale; records.len()];
-            if self.attempt(&records, &mut outcomes, &mut banned).await? {
+            let mut runs = self.runs().beside(&records);
+            if self.attempt(&records, &mut outcomes, &mut banned, &mut runs).await? {
+                self.runs().extend(runs);
                 collect(records, outcomes, applied);
                 return Ok(());
             }
@@ -67,7 +70,13 @@ impl MongoStore {
     }
 
     /// Decides and writes; false when it must be done again.
-    async fn attempt(&self, records: &[Record], outcomes: &mut [Outcome], banned: &mut Banned) -> Result<bool> {
+    async fn attempt(
+        &self,
+        records: &[Record],
+        outcomes: &mut [Outcome],
+        banned: &mut Banned,
+        runs: &mut Runs,
+    ) -> Result<bool> {
         let mut by_table: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
         for (index, record) in records.iter().enumerate() {
             by_table.entry(record.table.clone()).or_default().push(index);
@@ -77,7 +86,7 @@ impl MongoStore {
         let mut complete = true;
         for (name, indexes) in by_table {
             let Some(table) = tables.get(&name) else { continue };
-            let mut fold = self.load(table, records, &indexes).await?;
+            let mut fold = self.load(table, records, &indexes, runs).await?;
             for index in indexes {
                 let outcome = match banned.get(&index) {
                     Some((code, reason)) => Outcome::Rejected(code, reason.clone()),
@@ -93,16 +102,27 @@ impl MongoStore {
     }
 
     /// What is stored under the keys (and equal contents) of the records at `indexes`.
-    async fn load<'t>(&self, table: &'t Table, records: &[Record], indexes: &[usize]) -> Result<Fold<'t>> {
-        let (mut ids, mut digests) = (bson::RawArrayBuf::new(), bson::RawArrayBuf::new());
+    async fn load<'t>(
+        &self,
+        table: &'t Table,
+        records: &[Record],
+        indexes: &[usize],
+        runs: &'t mut Runs,
+    ) -> Result<Fold<'t>> {
+        let (mut ids, mut equal) = (bson::RawArrayBuf::new(), bson::RawArrayBuf::new());
         let mut keyless = false;
         for record in indexes.iter().filter_map(|index| records.get(*index)) {
             if record.key.is_empty() {
                 keyless = true;
                 ids.push(rows::write_identity(&identity(instance_key(&record.position).values())));
+                ids.push(rows::write_identity(&predecessor(&record.position)));
                 for row in record.before.iter() {
-                    let bytes = digest(row).to_vec();
-                    digests.push(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes });
+                    equal.push(rawdoc! { "digest": binary(&digest(row)) });
+                }
+                // What the connector may have sent before.
+                for row in record.row.iter().filter(|_| place(record.op, &record.position.source) != Place::Vague) {
+                    let born = source_text(&record.position.source);
+                    equal.push(rawdoc! { "digest": binary(&content(record, row)), "born": born });
                 }
             } else {
                 ids.push(rows::write_identity(&identity(record.key.values())));
@@ -110,11 +130,12 @@ impl MongoStore {
         }
         let by_key = rawdoc! { "_id": { "$in": ids } };
         let filter = if keyless {
-            let index = doc! { "key": { "digest": 1 }, "name": "headwater_digest", "sparse": true };
+            let index = doc! { "key": { "digest": 1, "born": 1 }, "name": "headwater_content", "sparse": true };
             let command =
                 doc! { "createIndexes": &table.collection, "indexes": [index], "writeConcern": { "w": "majority" } };
             self.server.run(command).await?;
-            rawdoc! { "$or": [by_key, { "digest": { "$in": digests } }] }
+            equal.push(by_key);
+            rawdoc! { "$or": equal }
         } else {
             by_key
         };
@@ -122,7 +143,7 @@ impl MongoStore {
         let found = self.server.find(command, None).await?;
         self.shapes.load(&self.server, &found).await?;
         let states = found.iter().map(|document| State::read(document, table, &self.shapes));
-        Ok(Fold::new(table, states.collect::<Result<Vec<_>>>()?))
+        Ok(Fold::new(table, runs, states.collect::<Result<Vec<_>>>()?))
     }
 
     /// Writes what the fold changed; false when others were faster or a row turned out not to be storable.
@@ -259,6 +280,19 @@ impl MongoStore {
             self.server.run(doc! { "count": &table.collection, "query": { "dead": Bson::Boolean(false) } }).await?;
         Ok(number(&reply, "n").unsigned_abs())
     }
+}
+
+fn binary(digest: &Digest) -> bson::Binary {
+    bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: digest.to_vec() }
+}
+
+/// The content of a row without a key once its values are complete.
+fn content(record: &Record, row: &Row) -> Digest {
+    let mut row = row.clone();
+    if let Some(before) = &record.before {
+        complete(&mut row, before);
+    }
+    digest(&row)
 }
 
 /// An update that holds only if the stored revision is still the one that was read.

@@ -5,12 +5,13 @@
 use rustc_hash::FxHashMap;
 
 use super::catalog::Table;
-use super::state::State;
-use crate::record::{Op, Order, Record, Row, supersedes};
+use super::state::{State, source_text};
+use crate::record::{Op, Order, Position, Record, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{
     Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, indexed_value, is_incomplete, is_partial,
 };
+use crate::stores::resent::{Place, Runs, Twin, Verdict, judge, place, predecessor};
 
 /// What became of one record.
 #[derive(Debug, Clone)]
@@ -33,12 +34,14 @@ pub struct Fold<'a> {
     pub states: FxHashMap<Identity, State>,
     /// Rows without a key by content.
     pub by_digest: FxHashMap<Digest, Vec<Identity>>,
+    /// Which messages of tables without a key belong together.
+    pub runs: &'a mut Runs,
 }
 
 impl<'a> Fold<'a> {
     /// A fold over what is stored.
-    pub fn new(table: &'a Table, stored: impl IntoIterator<Item = (Identity, State)>) -> Self {
-        let mut fold = Fold { table, states: FxHashMap::default(), by_digest: FxHashMap::default() };
+    pub fn new(table: &'a Table, runs: &'a mut Runs, stored: impl IntoIterator<Item = (Identity, State)>) -> Self {
+        let mut fold = Fold { table, states: FxHashMap::default(), by_digest: FxHashMap::default(), runs };
         for (id, state) in stored {
             if let Some(digest) = state.digest {
                 fold.by_digest.entry(digest).or_default().push(id.clone());
@@ -136,6 +139,7 @@ impl<'a> Fold<'a> {
 
     fn keyless(&mut self, context: &Context<'_>) -> Outcome {
         let record = context.record;
+        let first = self.first(&record.position);
         let mut row = record.row.clone();
         if let (Some(row), Some(before)) = (&mut row, &record.before) {
             complete(row, before);
@@ -154,7 +158,7 @@ impl<'a> Fold<'a> {
             }
         }
         if let Some(row) = row.filter(|_| record.op.is_upsert()) {
-            match self.add_one(context, row) {
+            match self.add_one(context, row, first) {
                 Some(added) => leaving.push(added),
                 None if leaving.is_empty() => return Outcome::Stale,
                 None => {}
@@ -163,7 +167,7 @@ impl<'a> Fold<'a> {
         Outcome::Became(leaving)
     }
 
-    fn add_one(&mut self, context: &Context<'_>, row: Row) -> Option<Record> {
+    fn add_one(&mut self, context: &Context<'_>, row: Row, first: Option<i64>) -> Option<Record> {
         let record = context.record;
         let key = instance_key(&record.position);
         let id = identity(key.values());
@@ -173,15 +177,48 @@ impl<'a> Fold<'a> {
             None if self.is_truncated(record) => return None,
             None => {
                 let digest = digest(&row);
+                if self.was_sent_before(record, &digest, first) {
+                    return None;
+                }
                 let mut state = State::new(record.position.clone());
                 (state.dead, state.dirty, state.latest) = (false, true, Some(context.index));
-                state.digest = Some(digest);
+                (state.digest, state.born) = (Some(digest), Some(source_text(&record.position.source)));
                 self.by_digest.entry(digest).or_default().push(id.clone());
                 self.states.insert(id, state);
             }
         }
         let op = if record.op == Op::Update { Op::Create } else { record.op };
         Some(Record { op, key, row: Some(row), ..record.clone() })
+    }
+
+    /// Where the run of the message began, if that is known.
+    fn first(&mut self, at: &Position) -> Option<i64> {
+        self.runs.first(at).or_else(|| {
+            let born = self.states.get(&predecessor(at))?.born.as_ref()?;
+            (*born != source_text(&at.source)).then(|| self.runs.begin(at))
+        })
+    }
+
+    /// Whether the connector sends a row again that is, or was, there; then that is noted.
+    fn was_sent_before(&mut self, record: &Record, digest: &Digest, first: Option<i64>) -> bool {
+        let at = &record.position;
+        let born = source_text(&at.source);
+        let equal = self.by_digest.get(digest).into_iter().flatten();
+        let twin = |id: &Identity| {
+            let state = self.states.get(id).filter(|state| state.born.as_ref() == Some(&born))?;
+            Some((id.clone(), Twin::of(id, state.again, at)?))
+        };
+        let (ids, twins): (Vec<_>, Vec<_>) = equal.filter_map(twin).unzip();
+        match judge(place(record.op, &at.source), at, first, &twins) {
+            Verdict::New => false,
+            Verdict::Known => true,
+            Verdict::Again(twin) => {
+                if let Some(state) = ids.get(twin).and_then(|id| self.states.get_mut(id)) {
+                    (state.again, state.dirty) = (Some(at.offset), true);
+                }
+                true
+            }
+        }
     }
 
     /// Removes one live row that equals `record.before`, or finds the one that this record removed earlier.
@@ -192,7 +229,14 @@ impl<'a> Fold<'a> {
             let state = self.states.get(*id).filter(|state| state.dead == dead);
             state.map(|state| supersedes(&state.position, &record.position))
         };
-        let again = ids.iter().find(|id| order(id, true) == Some(Order::Same));
+        let taken = |id: &&Identity| {
+            self.states.get(*id).is_some_and(|s| s.dead && s.position.source == record.position.source)
+        };
+        // By the same message; or by the same change of the source, under another offset.
+        let again = ids.iter().find(|id| order(id, true) == Some(Order::Same)).or_else(|| {
+            let own = place(record.op, &record.position.source) == Place::Own;
+            ids.iter().find(|id| own && taken(id))
+        });
         let id = again.or_else(|| ids.iter().find(|id| order(id, false) == Some(Order::Newer)))?.clone();
         let fresh = again.is_none();
         let state = self.states.get_mut(&id)?;

@@ -23,13 +23,14 @@ mod snapshot;
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bson::rawdoc;
 
 use self::catalog::Shapes;
 use self::server::Server;
+use super::resent::Runs;
 use super::{Applied, Index, Parked, RawStore, Snapshot, sweeps};
 use crate::error::{Error, Result};
 use crate::record::{Position, Record, SourcePosition, TableSchema};
@@ -45,6 +46,8 @@ pub struct MongoStore {
     id: Arc<str>,
     shapes: Arc<Shapes>,
     no_columns: Arc<TableSchema>,
+    /// Of messages of tables without a key.
+    runs: Arc<Mutex<Runs>>,
 }
 
 impl MongoStore {
@@ -68,7 +71,11 @@ impl MongoStore {
         }
         let id = meta.get_str("id").map_err(|_| catalog::broken("the store's id does not read"))?.into();
         catalog::prepare(&server).await?;
-        Ok(MongoStore { server, id, shapes: Arc::default(), no_columns: apply::no_columns() })
+        Ok(MongoStore { server, id, shapes: Arc::default(), no_columns: apply::no_columns(), runs: Arc::default() })
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A stored row as its document has it, and as the document will have it.
 //!
-//! `{_id: key, v: revision, s: shape, row: {…}, at: {t, p, o, s}, dead, ix: {n: value, …}, was: {n: [text, …]}, digest}`
+//! `{_id: key, v: revision, s: shape, row: {…}, at: {t, p, o, s}, dead, ix: {n: value, …}, was: {n: [text, …]}, digest, born, again}`
 //!
 //! Invariant: every write raises the revision by one and names the one that it replaces.
 
@@ -39,6 +39,10 @@ pub struct State {
     pub latest: Option<usize>,
     /// Content of a row without a key.
     pub digest: Option<Digest>,
+    /// The place in the source's log that brought a row without a key, also once it is gone.
+    pub born: Option<String>,
+    /// The offset under which such a row was sent last, if more than once.
+    pub again: Option<i64>,
     /// Former values by number of the indexed column.
     pub was: BTreeMap<usize, Vec<Value>>,
     /// Whether there is something to write.
@@ -56,6 +60,8 @@ impl State {
             stored: None,
             latest: None,
             digest: None,
+            born: None,
+            again: None,
             was: BTreeMap::new(),
             dirty: false,
         }
@@ -86,6 +92,8 @@ impl State {
                 stored,
                 latest: None,
                 digest,
+                born: document.get_str("born").ok().map(str::to_string),
+                again: document.get_i64("again").ok(),
                 was: read_former(document).ok_or_else(|| wrong("a former value"))?,
                 dirty: false,
             },
@@ -129,6 +137,12 @@ impl State {
             let bytes = digest.to_vec();
             document.append(cstr!("digest"), bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes });
         }
+        if let Some(born) = &self.born {
+            document.append(cstr!("born"), born.as_str());
+        }
+        if let Some(again) = self.again {
+            document.append(cstr!("again"), again);
+        }
         if document.as_bytes().len() > DOCUMENT_BYTES_MAX {
             let reason =
                 "the row is larger than a MongoDB document can be (16 MB): use an embedded store for this table";
@@ -150,9 +164,14 @@ pub fn write_position(position: &Position) -> RawDocumentBuf {
     let mut document =
         rawdoc! { "t": &*position.epoch.name(&position.topic), "p": position.partition, "o": position.offset };
     if position.source != SourcePosition::Unknown {
-        document.append(cstr!("s"), serde_json::to_string(&position.source).unwrap_or_default());
+        document.append(cstr!("s"), source_text(&position.source));
     }
     document
+}
+
+/// A place in the source's log as text.
+pub fn source_text(source: &SourcePosition) -> String {
+    serde_json::to_string(source).unwrap_or_default()
 }
 
 fn read_position(document: &RawDocument) -> Option<Position> {

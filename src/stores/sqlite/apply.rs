@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Reject, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::{MISSING, completed, indexed_value, is_incomplete};
+use crate::stores::resent::Runs;
 use crate::stores::{Applied, codec};
 
 /// The connection that writes.
@@ -27,12 +28,13 @@ pub struct Writer {
     pub(super) catalog: Catalog,
     data_version: i64,
     recent: Arc<Mutex<Recent>>,
+    runs: Runs,
 }
 
 impl Writer {
     /// A writer without knowledge, which tells `recent` what it writes.
     pub fn new(conn: Connection, recent: Arc<Mutex<Recent>>) -> Self {
-        Writer { conn, catalog: Catalog::default(), data_version: 0, recent }
+        Writer { conn, catalog: Catalog::default(), data_version: 0, recent, runs: Runs::default() }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -84,6 +86,7 @@ impl Writer {
         let mut batch = Batch {
             conn: &tx,
             catalog: &mut self.catalog,
+            runs: &mut self.runs,
             commit,
             applied: Applied::default(),
             changed: false,
@@ -121,6 +124,7 @@ pub(super) struct Known {
 pub(super) struct Batch<'t> {
     pub conn: &'t Connection,
     pub catalog: &'t mut Catalog,
+    pub runs: &'t mut Runs,
     pub commit: i64,
     pub applied: Applied,
     pub changed: bool,

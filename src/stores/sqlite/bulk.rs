@@ -2,17 +2,18 @@
 //!
 //! A table without a key is a multiset. Each row is stored under the position that brought it; a delete, which names its
 //! row by content only, takes one live row with equal content and leaves its own position there, so that the same delete
-//! again finds what it took. Deliberately absent: deletes that arrive before their row. They are rejected.
+//! again finds what it took. What the connector sends again under other offsets is recognized as `resent.rs` says. Deliberately absent: deletes that arrive before their row. They are rejected.
 
 use rusqlite::OptionalExtension;
 
 use super::apply::{Batch, read_position};
-use super::catalog::Table;
+use super::catalog::{KEYLESS, Table, source_text};
 use super::file::{broken, sql};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
 use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
+use crate::stores::resent::{Place, Twin, Verdict, judge, place, predecessor};
 use crate::stores::{codec, sweeps};
 
 impl Batch<'_> {
@@ -82,6 +83,7 @@ impl Batch<'_> {
         if !table.keyless {
             self.prepare_keyless(table)?;
         }
+        let first = self.first(table, &record.position)?;
         if let (Some(row), Some(before)) = (&mut record.row, &record.before) {
             complete(row, before);
         }
@@ -95,7 +97,7 @@ impl Batch<'_> {
             return Ok(());
         }
         match record.row {
-            Some(_) if record.op.is_upsert() => self.add_one(table, record),
+            Some(_) if record.op.is_upsert() => self.add_one(table, record, first),
             None if record.op.is_upsert() => {
                 self.reject(record, "row.missing", MISSING.into());
                 Ok(())
@@ -105,31 +107,91 @@ impl Batch<'_> {
     }
 
     fn prepare_keyless(&mut self, table: &Table) -> Result<()> {
-        let name = super::file::quoted(&format!("headwater_digest_{}", table.id));
-        let text = format!("CREATE INDEX IF NOT EXISTS {name} ON {} (digest, deleted)", table.sql_name);
+        let index = |what: &str| super::file::quoted(&format!("headwater_{what}_{}", table.id));
+        let (name, digest, born) = (&table.sql_name, index("digest"), index("born"));
+        // `born`: the place in the source's log that brought the row, also once it is gone; `again`: the offset under which
+        // it was sent last, if more than once.
+        let text = format!(
+            "ALTER TABLE {name} ADD COLUMN born TEXT; ALTER TABLE {name} ADD COLUMN again INTEGER; \
+             CREATE INDEX IF NOT EXISTS {digest} ON {name} (digest, deleted); CREATE INDEX {born} ON {name} (digest, born)"
+        );
         self.conn.execute_batch(&text).map_err(sql)?;
-        self.conn.execute("UPDATE headwater_tables SET keyless = 1 WHERE id = ?1", [table.id]).map_err(sql)?;
+        let text = "UPDATE headwater_tables SET keyless = ?2 WHERE id = ?1";
+        self.conn.execute(text, (table.id, KEYLESS)).map_err(sql)?;
         self.catalog.forget(&table.name);
         Ok(())
     }
 
-    fn add_one(&mut self, table: &Table, mut record: Record) -> Result<()> {
+    fn add_one(&mut self, table: &Table, mut record: Record, first: Option<i64>) -> Result<()> {
         record.key = instance_key(&record.position);
+        let key = identity(record.key.values());
+        let digest = record.row.as_ref().map(digest).unwrap_or_default();
+        let stored = match self.known(table, &key, false)? {
+            Some(known) => supersedes(&known.position, &record.position) == Order::Same,
+            None => {
+                !self.was_sent_before(table, &record, &digest, first)?
+                    && self.insert(table, &key, &record, Some(&digest))?
+                    && self.note_birth(table, &key, &record.position.source)?
+            }
+        };
+        if !stored {
+            self.applied.stale += 1;
+            return Ok(());
+        }
         if record.op == Op::Update {
             record.op = Op::Create;
         }
-        let key = identity(record.key.values());
-        let digest = record.row.as_ref().map(digest);
-        let stored = self.insert(table, &key, &record, digest.as_ref().map(Digest::as_slice))?
-            || self
-                .known(table, &key, false)?
-                .is_some_and(|known| supersedes(&known.position, &record.position) == Order::Same);
-        if stored {
-            self.applied.records.push(record);
-        } else {
-            self.applied.stale += 1;
-        }
+        self.applied.records.push(record);
         Ok(())
+    }
+
+    fn note_birth(&mut self, table: &Table, key: &Identity, source: &SourcePosition) -> Result<bool> {
+        let text = format!("UPDATE {} SET born = ?2 WHERE key = ?1", table.sql_name);
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        statement.execute((key, source_text(source))).map(|_| true).map_err(sql)
+    }
+
+    /// Where the run of the message began, if that is known.
+    fn first(&mut self, table: &Table, at: &Position) -> Result<Option<i64>> {
+        if let Some(first) = self.runs.first(at) {
+            return Ok(Some(first));
+        }
+        let text = format!("SELECT born FROM {} WHERE key = ?1", table.sql_name);
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        let born: Option<Option<String>> =
+            statement.query_row([predecessor(at)], |row| row.get(0)).optional().map_err(sql)?;
+        let other = born.flatten().is_some_and(|born| Some(born) != source_text(&at.source));
+        Ok(other.then(|| self.runs.begin(at)))
+    }
+
+    /// Whether the connector sends a row again that is, or was, there; then that is noted.
+    fn was_sent_before(&mut self, table: &Table, record: &Record, digest: &Digest, first: Option<i64>) -> Result<bool> {
+        let at = &record.position;
+        let (place, source) = match (place(record.op, &at.source), source_text(&at.source)) {
+            (Place::Vague, _) | (_, None) => return Ok(false),
+            (place, Some(source)) => (place, source),
+        };
+        let text = format!("SELECT key, again FROM {} WHERE digest = ?1 AND born = ?2", table.sql_name);
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        let found = statement.query_map((digest, source), |row| Ok((row.get::<_, Identity>(0)?, row.get(1)?)));
+        let (mut keys, mut twins) = (Vec::new(), Vec::new());
+        for entry in found.map_err(sql)? {
+            let (key, again) = entry.map_err(sql)?;
+            if let Some(twin) = Twin::of(&key, again, at) {
+                twins.push(twin);
+                keys.push(key);
+            }
+        }
+        let again = match judge(place, at, first, &twins) {
+            Verdict::New => return Ok(false),
+            Verdict::Known => return Ok(true),
+            Verdict::Again(twin) => keys.get(twin),
+        };
+        let text = format!("UPDATE {} SET again = ?2 WHERE key = ?1", table.sql_name);
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        statement.execute((again, at.offset)).map_err(sql)?;
+        self.changed = true;
+        Ok(true)
     }
 
     /// Removes one live row that equals `record.before`; false if there is none.
@@ -144,6 +206,10 @@ impl Batch<'_> {
         let mut statement = self.conn.prepare_cached(&taken).map_err(sql)?;
         let again: Option<Identity> =
             statement.query_row((digest, topic, at.partition, at.offset), |r| r.get(0)).optional().map_err(sql)?;
+        let again = match again {
+            None => self.taken_before(table, &digest, record)?,
+            again => again,
+        };
         let key = match again {
             Some(key) => key,
             None => match self.oldest_equal(table, &digest, record)? {
@@ -158,6 +224,17 @@ impl Batch<'_> {
         let key = Row::new(schema.clone(), values_of(&key, &schema).map_err(broken)?);
         self.applied.records.push(Record { op: Op::Delete, key, row: None, ..record.clone() });
         Ok(true)
+    }
+
+    /// The row that the same change of the source has taken, under another offset.
+    fn taken_before(&self, table: &Table, digest: &Digest, record: &Record) -> Result<Option<Identity>> {
+        let source = &record.position.source;
+        if place(record.op, source) != Place::Own {
+            return Ok(None);
+        }
+        let text = format!("SELECT key FROM {} WHERE digest = ?1 AND deleted = 1 AND source = ?2", table.sql_name);
+        let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+        statement.query_row((digest, source_text(source)), |r| r.get(0)).optional().map_err(sql)
     }
 
     fn oldest_equal(&mut self, table: &Table, digest: &[u8], record: &Record) -> Result<Option<Identity>> {

@@ -13,6 +13,9 @@ use super::file::{broken, quoted, sql};
 use crate::error::Result;
 use crate::record::{Epoch, Order, Position, SourcePosition, TableSchema, supersedes};
 
+/// What `headwater_tables` says of a table that has what rows without a key need, as it is made now.
+pub const KEYLESS: i64 = 2;
+
 /// A row's key columns and columns, as one version of the source table had them.
 #[derive(Debug)]
 pub struct Shape {
@@ -42,7 +45,7 @@ pub struct Table {
     pub sql_name: String,
     /// Indexed columns, in the order in which statements take their values.
     pub indexes: Vec<IndexedColumn>,
-    /// Whether the index for rows without a key exists.
+    /// Whether it has the columns and indexes that rows without a key need.
     pub keyless: bool,
     /// The newest truncate: older rows that come later are stale.
     pub truncated: Option<Position>,
@@ -167,7 +170,12 @@ pub fn load_table(conn: &Connection, name: &str) -> Result<Option<Table>> {
         .map_err(sql)?;
     let found = statement
         .query_row([name], |r| {
-            Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, bool>(2)?, r.get::<_, Option<String>>(3)?))
+            Ok((
+                r.get::<_, i64>(0)?,
+                r.get::<_, String>(1)?,
+                r.get::<_, i64>(2)? == KEYLESS,
+                r.get::<_, Option<String>>(3)?,
+            ))
         })
         .optional()
         .map_err(sql)?;

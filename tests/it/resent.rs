@@ -1,0 +1,122 @@
+//! A connector that crashed sends a run of events again, under other offsets. Rows of a table without a key must not be
+//! doubled by it: every crash point, every place that the connector may go back to, on both engines.
+
+use std::collections::BTreeMap;
+
+use headwater::record::{Epoch, Kind, Op, Position, Record, Row, SourcePosition, TableSchema, Value};
+use headwater::stores::SharedStore;
+
+use crate::stores::Engine;
+
+/// What happens at the source: the row before, the row after, the place. Three rows are of one `COPY` block.
+const LOG: [(&str, &str, u64); 10] = [
+    ("", "a", 10),
+    ("", "a", 20),
+    ("", "b", 30),
+    ("", "b", 30),
+    ("", "c", 30),
+    ("a", "d", 40),
+    ("b", "", 50),
+    ("", "a", 60),
+    ("d", "", 70),
+    ("", "d", 80),
+];
+
+/// What the table has in the end: `LOG` as a person folds it.
+const TRUTH: [(&str, usize); 4] = [("a", 2), ("b", 1), ("c", 1), ("d", 1)];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Source {
+    /// All rows of a block have one place.
+    Postgres,
+    /// Each row of a block has a number.
+    MySql,
+}
+
+fn row(name: &str) -> Option<Row> {
+    let schema = TableSchema::new([("name", Kind::Text)]);
+    (!name.is_empty()).then(|| Row::new(schema.into(), vec![Value::from(name)]))
+}
+
+fn event(table: &str, source: Source, index: usize, offset: i64) -> Record {
+    let (before, after, place) = LOG[index];
+    let source = match source {
+        Source::Postgres => SourcePosition::Postgres { incarnation: 1, commit_lsn: 5, lsn: place },
+        Source::MySql => {
+            let row = LOG[..index].iter().filter(|(_, _, other)| *other == place).count() as u32;
+            let (server_id, gtid_origin, gtid_number, file) = (1, 0, 0, 3);
+            SourcePosition::MySql { incarnation: 1, server_id, gtid_origin, gtid_number, file, pos: place, row }
+        }
+    };
+    let op = match (before, after) {
+        ("", _) => Op::Create,
+        (_, "") => Op::Delete,
+        _ => Op::Update,
+    };
+    let position = Position { topic: table.into(), epoch: Epoch::default(), partition: 0, offset, source };
+    Record {
+        table: table.into(),
+        op,
+        key: Row::empty(),
+        row: row(after),
+        patch: None,
+        before: row(before),
+        version: offset as u64 + 1,
+        position,
+        changed_at: None,
+        snapshot: Default::default(),
+        origin: 0,
+    }
+}
+
+async fn contents(store: &SharedStore, table: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let mut snapshot = store.snapshot().await.unwrap();
+    for stored in snapshot.scan(table, None, 1_000).await.unwrap() {
+        let name = stored.row.get("name").unwrap().as_str().unwrap().to_string();
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+async fn apply(store: &SharedStore, records: &[Record]) {
+    let applied = store.apply(records.to_vec()).await.unwrap();
+    assert!(applied.rejects.is_empty(), "{:?}", applied.rejects);
+}
+
+pub async fn events_sent_again_double_no_row_without_a_key(engine: &Engine) {
+    let truth: BTreeMap<String, usize> = TRUTH.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    let shared = engine.open().await;
+    let mut doubled = 0;
+    for source in [Source::Postgres, Source::MySql] {
+        for (crash, back) in (1..=LOG.len()).flat_map(|crash| (0..crash).map(move |back| (crash, back))) {
+            for anew in [false, true] {
+                let table = format!("{source:?}_{crash}_{back}_{anew}").to_lowercase();
+                let case = format!("sent up to {crash}, again from {back}, processes anew: {anew}, {source:?}");
+                let sent: Vec<Record> = (0..crash)
+                    .chain(back..LOG.len())
+                    .zip(0..)
+                    .map(|(index, offset)| event(&table, source, index, offset))
+                    .collect();
+                for batch in sent.chunks(4) {
+                    let store = if anew { engine.open().await } else { shared.clone() };
+                    apply(&store, batch).await;
+                }
+                let found = contents(&shared, &table).await;
+                // Nothing stands between a place and its repetition: two of PostgreSQL's rows may share one.
+                let adjacent = LOG[back].2 == LOG[crash - 1].2 && LOG[back].0.is_empty();
+                if source == Source::Postgres && (adjacent || anew) {
+                    let lost = truth.iter().filter(|(name, count)| found.get(*name).is_none_or(|n| n < *count));
+                    assert_eq!(lost.collect::<Vec<_>>(), [], "{case}: {found:?}");
+                    doubled += usize::from(found != truth);
+                } else {
+                    assert_eq!(found, truth, "{case}");
+                }
+                // And now the runner reads a part of the topic again.
+                apply(&shared, &sent[sent.len() / 2..]).await;
+                assert_eq!(contents(&shared, &table).await, found, "{case}, read again");
+            }
+        }
+    }
+    assert!(doubled <= 42, "too much is in doubt: {doubled}");
+}
