@@ -1,8 +1,9 @@
 //! What is remembered of topics beyond a run, in the pipeline's state store: which life a topic is in, and of each
 //! partition one message that was read there.
 //!
-//! A topic that was deleted and created anew has other data at the same offsets. Kafka's topic ids would tell, but the
-//! client library shows them nowhere, and asking for them beside it would need every way of logging in once more. So a
+//! A topic that was deleted and created anew has other data at the same offsets. Kafka's topic ids would tell; librdkafka
+//! has them (`DescribeTopics`), its Rust layer does not, and calling past it takes `unsafe`, which this crate forbids;
+//! asking for them beside it would need every way of logging in once more. So a
 //! message is remembered instead (place, time, digest) and looked at again: that is the same on every cluster, and it
 //! tells what matters, other data at a place that was read.
 //!
