@@ -200,7 +200,7 @@ mod tests {
         let first = [record(0, 1, (0, 100), First), record(1, 1, (0, 100), Within)];
         let early = record(1, 2, (90, 95), None);
         let last = record(0, 2, (0, 100), Last);
-        let changes = [record(0, 3, (110, 115), None), record(0, 4, (116, 118), None), record(1, 3, (116, 119), None)];
+        let changes = [record(0, 3, (110, 115), None), record(0, 4, (116, 118), None), record(1, 7, (116, 119), None)];
         let all = [&first[..], &[early, last], &changes].concat();
         assert_eq!(sweeps(&all), [false, false, false, false, true, false, true]);
         // Read again from anywhere, the same changes ask.
