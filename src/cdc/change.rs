@@ -164,8 +164,15 @@ fn unknown_table() -> Fault {
     Fault::new("envelope.source", "the event's table is not known")
 }
 
-/// The operation that `op` names. MySQL's connector before 1.2 wrote snapshot rows as creates.
+/// The operation that `op` names. MySQL's connector before 1.2 wrote snapshot rows as creates. Cassandra's writes cells
+/// (`{value, deletion_ts, set}`), null where a change did not touch them: taken for rows they would overwrite what is stored.
 pub fn parse_op(op: &str, source: &Source<'_>) -> Result<Op, Fault> {
+    if source.connector == "cassandra" {
+        return Err(Fault::new(
+            "envelope.cells",
+            "events of Cassandra's connector tell cells, not rows: expected rows",
+        ));
+    }
     Ok(match op {
         "r" => Op::Read,
         "c" if source.is_snapshot() => Op::Read,

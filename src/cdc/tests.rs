@@ -362,3 +362,13 @@ fn events_that_are_not_data_are_recognized() {
     let key = r#"{"id":"x"}"#;
     assert_eq!(decode_one(Config::default(), Some(key), Some(&signal)).unwrap(), Event::Control(Control::Signal));
 }
+
+#[test]
+fn cells_of_cassandra_are_not_taken_for_rows() {
+    let cell = |value: &str| format!(r#"{{"value":{value},"deletion_ts":null,"set":true}}"#);
+    let row = format!(r#"{{"id":{},"name":null}}"#, cell("7"));
+    for op in ["i", "u", "d", "r"] {
+        let value = envelope(op, "null", &row).replace("postgresql", "cassandra");
+        assert_eq!(fault(Some(r#"{"id":7}"#), &value).code, "envelope.cells", "{op}");
+    }
+}

@@ -30,6 +30,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "envelope.after",
         "have the connector send whole rows (MongoDB: capture.mode change_streams_update_full), or load the row again",
     ),
+    ("envelope.cells", "leave Cassandra's topics out of the pipeline: its connector is not read"),
     ("envelope.message", PRODUCER),
     ("envelope.op", PRODUCER),
     (

@@ -200,6 +200,7 @@ fn readers() -> Vec<Case> {
             &["`after` is null", "expected the row"],
         )
         .table("t"),
+        new("envelope.cells", row().replace("postgresql", "cassandra"), &["Cassandra", "expected rows"]),
         new("envelope.message", event("t", "m", "null", "null"), &["`message`"]),
         new(
             "envelope.op",
