@@ -144,6 +144,13 @@ stages:
         found
     }
 
+    /// Its task ends wherever it is, and begins again where it last said that it was.
+    pub fn restart_connector(&self) {
+        let url = format!("{}/connectors/{}/restart?includeTasks=true", self.services.connect, self.name);
+        let done = Command::new("curl").args(["-sf", "-X", "POST", &url]).output().unwrap();
+        assert!(done.status.success(), "the connector is not restarted: {}", String::from_utf8_lossy(&done.stdout));
+    }
+
     fn connector(&self, args: &[&str]) {
         let script = repository().join("tests/services/connector");
         let done = Command::new(script).arg(&self.services.dir).args(args).output().unwrap();

@@ -56,7 +56,20 @@ fn seconds(of: &str, otherwise: u64) -> Duration {
     Duration::from_secs(told.unwrap_or(otherwise))
 }
 
+#[test]
+fn nor_while_the_connector_is_restarted() {
+    run("tx_connector", DIRECT, |_| String::new(), |bank, _| bank.restart_connector());
+}
+
 fn live(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String) {
+    run(test, stages, raw_store, |_, runner| {
+        runner.kill();
+        runner.start();
+    });
+}
+
+/// Writes, looks, and lets something happen to the parts again and again; at the end all has to be equal.
+fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happens: impl Fn(&Bank, &mut Runner)) {
     let Some(services) = Services::from_env(test) else { return };
     let bank = Bank::open(services, test);
     let pipeline = bank.pipeline(stages);
@@ -68,12 +81,11 @@ fn live(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String) {
     let reader = reader.start();
     let mut random = StdRng::seed_from_u64(7);
     let writing = bank.write(seconds("HEADWATER_TEST_TX_SECONDS", 20));
-    let mut kills = 0;
+    let mut times = 0;
     while !writing.is_finished() {
         std::thread::sleep(Duration::from_millis(random.gen_range(500..3_000)));
-        runner.kill();
-        kills += 1;
-        runner.start();
+        happens(&bank, &mut runner);
+        times += 1;
     }
     let written = writing.join().unwrap();
     let begun = Instant::now();
@@ -90,12 +102,12 @@ fn live(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String) {
     let seen = reader.stop();
     assert_eq!(runner.terminate(Duration::from_secs(40)), Some(0), "{}", runner.log_tail());
     println!(
-        "{test}: {written} transactions, {kills} kills, at rest after {:.1} s; {} looks saw {} states",
+        "{test}: {written} transactions, {times} interruptions, at rest after {:.1} s; {} looks saw {} states",
         at_rest.as_secs_f64(),
         seen.looks,
         seen.states
     );
-    assert!(kills >= 5 && written > 200, "{kills} kills, {written} transactions");
+    assert!(times >= 5 && written > 200, "{times} interruptions, {written} transactions");
     assert!(seen.states > 20, "the reader saw only {} states in {} looks", seen.states, seen.looks);
     assert_eq!(bank.marked(), Vec::<String>::new(), "nothing was torn");
 }
