@@ -7,4 +7,5 @@ mod oracle;
 mod road;
 pub mod runner;
 pub mod services;
+mod transactions;
 mod world;

@@ -39,17 +39,19 @@ pub struct Group {
     pub since: Duration,
     /// Its first message in each queue it is in: queue, number there.
     pub firsts: Vec<(usize, u64)>,
-    /// By topic, the changes that have come. A connector that goes back sends some of them twice.
+    /// By topic, the changes that have come.
     seen: FxHashMap<Arc<str>, FxHashSet<u64>>,
     /// How many changes have to come, by topic; known at its end.
     changes: Option<Vec<(Arc<str>, u64)>>,
     begun: bool,
+    /// Of changes that come again: whether all of them have.
+    again: bool,
 }
 
 impl Group {
     /// Nothing of it has come yet.
     pub fn new(id: Arc<str>, since: Duration) -> Self {
-        Group { id, since, firsts: Vec::new(), seen: FxHashMap::default(), changes: None, begun: false }
+        Group { id, since, firsts: Vec::new(), seen: FxHashMap::default(), changes: None, begun: false, again: false }
     }
 
     /// Takes a message of it, which will be number `index` in queue `queue`.
@@ -72,6 +74,24 @@ impl Group {
         }
     }
 
+    /// Takes a change that comes again; it is complete with the last one.
+    pub fn take_again(&mut self, queue: usize, index: u64, is_last: bool) {
+        if self.firsts.is_empty() {
+            self.firsts.push((queue, index));
+        }
+        self.again = is_last;
+    }
+
+    /// Whether just this has come before. Of changes without a number that cannot be told.
+    pub fn has_come(&self, topic: &str, role: &Role) -> bool {
+        match role {
+            Role::Begin => self.begun,
+            Role::End { .. } => self.has_ended(),
+            Role::Change { order: None } => false,
+            Role::Change { order: Some(order) } => self.seen.get(topic).is_some_and(|seen| seen.contains(order)),
+        }
+    }
+
     /// Whether its beginning has come.
     pub fn has_begun(&self) -> bool {
         self.begun
@@ -86,7 +106,7 @@ impl Group {
     pub fn is_complete(&self) -> bool {
         let has_all =
             |(topic, count): &(Arc<str>, u64)| self.seen.get(topic).map_or(0, FxHashSet::len) as u64 >= *count;
-        self.changes.as_ref().is_some_and(|changes| changes.iter().all(has_all))
+        self.again || self.changes.as_ref().is_some_and(|changes| changes.iter().all(has_all))
     }
 
     /// Whether it changes anything here.

@@ -6,9 +6,12 @@
 //! as one.
 //!
 //! Why a cut: order per partition is order per key, and stays. Beginnings and ends of transactions are messages of them,
-//! too, and lie in one partition in the order of the commits; so transactions become visible in that order. Whatever was
-//! read twice, after the connector went back, is held to the same rule. And what is held back is the rest of each
-//! partition: one offset each tells the source how far all is durable.
+//! too, and lie in one partition in the order of the commits; so transactions become visible in that order. And what is
+//! held back is the rest of each partition: one offset each tells the source how far all is durable.
+//!
+//! A connector that was killed goes back and sends again what came after its last note, and what had got lost on the way
+//! to Kafka with it: “1 2 3 2 3 4” is a legal log. The changes that come again are tied together, partition by partition,
+//! up to the one that was the newest before: seen in pieces they would show old states. Together they change nothing.
 //!
 //! Invariants
 //! - memory is bounded by `events` and `bytes`, a batch, and one message of each partition. Partitions that are ahead rest
@@ -18,11 +21,13 @@
 //! - nothing is forgotten: a message is held, or it has left. One that is read a second time while the lane lives is one
 //!   of these.
 //!
-//! Deliberately absent: what is held is nowhere durable. A lane that begins again reads it again.
+//! Deliberately absent: anything durable. A lane that begins again reads again what it had held, and does not know what had
+//! left before: a connector that goes back just then shows old states until it is where it was.
 
 mod catch_up;
 mod group;
 mod intent;
+mod known;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +45,7 @@ pub use catch_up::CatchUp;
 use catch_up::Partitions;
 use group::{Expected, Group};
 pub use intent::Intent;
+use known::Known;
 use queue::{Held, Queue, Tie};
 
 /// Identities of torn transactions that are kept, to know the rest of them when it comes.
@@ -56,6 +62,7 @@ pub struct Gather {
     numbers: FxHashMap<Arc<str>, u64>,
     next_number: u64,
     torn: VecDeque<Given>,
+    known: Known,
     arrived: u64,
     held: usize,
     bytes: usize,
@@ -76,6 +83,12 @@ struct Given {
 
 /// What leaves: a batch, and the rejects that its messages brought.
 pub type Released = (Batch, Vec<(String, Reject)>);
+
+fn new_group(groups: &mut BTreeMap<u64, Group>, next: &mut u64, id: Arc<str>, now: Duration) -> u64 {
+    *next += 1;
+    groups.insert(*next, Group::new(id, now));
+    *next
+}
 
 /// Time as transactions wait for it. While a batch is written nobody reads, and nothing can come: that hardly counts.
 struct Clock {
@@ -105,6 +118,7 @@ impl Gather {
             numbers: FxHashMap::default(),
             next_number: 0,
             torn: VecDeque::new(),
+            known: Known::default(),
             arrived: 0,
             held: 0,
             bytes: 0,
@@ -167,17 +181,43 @@ impl Gather {
             given.begun |= begins;
             return Ok(Tie::Torn(given.why));
         }
-        let now = self.clock.now;
-        let number = *self.numbers.entry(id.clone()).or_insert_with(|| {
-            self.next_number += 1;
-            self.groups.insert(self.next_number, Group::new(id, now));
-            self.next_number
-        });
-        let Some(queue_state) = self.queues.get(queue) else { return Ok(Tie::None) };
-        if let Some(group) = self.groups.get_mut(&number) {
-            group.take(queue, queue_state.next_index(), message, role, &self.expected);
+        if self.has_come(&id, &message.topic, &role) {
+            let Role::Change { order } = role else { return Ok(Tie::None) };
+            return Ok(self.again(queue, (id, order)));
         }
+        let (now, groups, next) = (self.clock.now, &mut self.groups, &mut self.next_number);
+        let number = *self.numbers.entry(id.clone()).or_insert_with(|| new_group(groups, next, id.clone(), now));
+        let (Some(queue_state), Some(group)) = (self.queues.get_mut(queue), self.groups.get_mut(&number)) else {
+            return Ok(Tie::None);
+        };
+        if let Role::Change { order } = role {
+            queue_state.newest = Some((id, order));
+        }
+        group.take(queue, queue_state.next_index(), message, role, &self.expected);
         Ok(Tie::Group(number))
+    }
+
+    /// Whether the connector has said this before.
+    fn has_come(&self, id: &str, topic: &str, role: &Role) -> bool {
+        let group = || self.numbers.get(id).and_then(|number| self.groups.get(number));
+        self.known.contains(id) || group().is_some_and(|group| group.has_come(topic, role))
+    }
+
+    /// A change that has come before. Until its partition is where it was, everything in it that comes again stays together:
+    /// else readers would see an old state of some documents beside a newer one of others.
+    fn again(&mut self, queue: usize, change: (Arc<str>, Option<u64>)) -> Tie {
+        let (now, groups, next) = (self.clock.now, &mut self.groups, &mut self.next_number);
+        let Some(queue_state) = self.queues.get_mut(queue) else { return Tie::None };
+        let number = match queue_state.again.filter(|number| groups.contains_key(number)) {
+            Some(number) => number,
+            None => new_group(groups, next, "".into(), now),
+        };
+        let is_last = queue_state.newest.as_ref().is_none_or(|newest| *newest == change);
+        queue_state.again = (!is_last).then_some(number);
+        if let Some(group) = groups.get_mut(&number) {
+            group.take_again(queue, queue_state.next_index(), is_last);
+        }
+        Tie::Group(number)
     }
 
     /// The next batch that may leave.
@@ -269,7 +309,7 @@ impl Gather {
         for number in inside {
             let Some(group) = self.groups.get(&number) else { continue };
             torn += 1;
-            if !group.is_complete() {
+            if !group.is_complete() && !group.id.is_empty() {
                 self.torn.push_back(Given { id: group.id.clone(), why, begun: group.has_begun() });
             }
         }
@@ -287,14 +327,17 @@ impl Gather {
         }
         held.sort_by_key(|held| held.arrived);
         let mut batch = Batch { news: std::mem::take(&mut self.news), ..Batch::default() };
-        let mut rejects = Vec::new();
+        let (mut rejects, mut is_tied) = (Vec::new(), false);
         for held in held {
             self.held -= 1;
             self.bytes -= held.size;
+            is_tied |= matches!(held.tie, Tie::Group(_)) && !held.records.is_empty();
             if let Tie::Group(number) = held.tie
                 && let Some(group) = self.groups.remove(&number)
             {
-                self.numbers.remove(&group.id);
+                if self.numbers.remove(&group.id).is_some() && unity.torn.is_none() {
+                    self.known.insert(&group.id);
+                }
                 unity.transactions += u64::from(unity.together && group.has_changes());
             }
             let origin = u32::try_from(batch.messages.len()).unwrap_or(u32::MAX);
@@ -302,8 +345,8 @@ impl Gather {
             rejects.extend(held.rejects.into_iter().map(|(stage, reject)| (stage, Reject { origin, ..reject })));
             batch.messages.push(held.message);
         }
-        // Without any, there is nothing to see in parts: a snapshot is loaded as fast as ever.
-        batch.unity = Unity { together: unity.together && unity.transactions > 0, ..unity };
+        // Else there is nothing to see in parts: a snapshot is loaded as fast as ever.
+        batch.unity = Unity { together: unity.together && is_tied, ..unity };
         (batch, rejects)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -62,6 +63,10 @@ pub struct Queue {
     loose: usize,
     /// Behind the last message that was seen.
     next: i64,
+    /// The last change that had not come before.
+    pub newest: Option<(Arc<str>, Option<u64>)>,
+    /// What holds the changes together that come again, while there are more to come.
+    pub again: Option<u64>,
 }
 
 impl Queue {

@@ -319,33 +319,96 @@ fn a_change_that_does_not_come_tears_its_transaction_alone() {
     assert_eq!(gather.held(), 0);
 }
 
+/// Reads so much of each partition, in turns, and gives what leaves after each turn.
+fn turns(gather: &mut Gather, log: &Log, turns: usize) -> Vec<Vec<(Unity, usize)>> {
+    let mut left = Vec::new();
+    for turn in 0..turns {
+        for (topic, size) in [("bank.b", 1), (MARKERS, 2), ("bank.a", 1)] {
+            take(gather, log.read(topic, 0, turn * size, size));
+        }
+        left.push(released(gather).into_iter().map(|(unity, places)| (unity, places.len())).collect());
+    }
+    left
+}
+
+/// Markers, or changes that have come before: nothing that counts.
+fn again(together: bool) -> Unity {
+    Unity { together, torn: None, transactions: 0 }
+}
+
 #[test]
-fn a_connector_that_goes_back_gives_whole_transactions_again() {
+fn what_a_connector_sends_again_stays_together() {
     let mut log = Log::default();
     for id in ["1", "2", "3", "2", "3", "4"] {
         log.transaction(id, &[("bank.a", 0), ("bank.b", 0)]);
     }
+    let one = || vec![(whole(1), 4)];
     let mut gather = gather(100, LONG, CatchUp::default());
-    for chunk in 0..6 {
-        for (topic, size) in [("bank.b", 1), (MARKERS, 2), ("bank.a", 1)] {
-            assert_eq!(released(&mut gather), []);
-            take(&mut gather, log.read(topic, 0, chunk * size, size));
-        }
-        assert_eq!(released(&mut gather).iter().map(|(unity, _)| *unity).collect::<Vec<_>>(), [whole(1)]);
+    let left = turns(&mut gather, &log, 6);
+    assert_eq!(left, [one(), one(), one(), vec![(again(false), 2)], vec![(again(true), 6)], one()]);
+    assert_eq!(gather.held(), 0);
+    // The connector's topic is behind.
+    let mut gather = self::gather(100, LONG, CatchUp::default());
+    let _ = turns(&mut gather, &log, 2);
+    take(&mut gather, log.read("bank.a", 0, 2, 2));
+    take(&mut gather, log.read("bank.b", 0, 2, 3));
+    take(&mut gather, log.read(MARKERS, 0, 4, 6));
+    let sizes = |gather: &mut Gather| -> Vec<_> {
+        released(gather).into_iter().map(|(unity, places)| (unity, places.len())).collect()
+    };
+    assert_eq!(
+        sizes(&mut gather),
+        [(whole(1), 10)],
+        "of the second one's change in `a` the third one's is still to come"
+    );
+    take(&mut gather, log.read("bank.a", 0, 4, 1));
+    assert_eq!(sizes(&mut gather), [(again(true), 2)]);
+}
+
+#[test]
+fn what_got_lost_comes_with_what_comes_again() {
+    let mut log = Log::default();
+    log.transaction("1", &[("bank.a", 0), ("bank.b", 0)]);
+    log.transaction("2", &[("bank.a", 0), ("bank.b", 0)]);
+    // The second one's change of `b` was not in Kafka when the connector was killed, nor was its end.
+    log.partitions.get_mut(&("bank.b", 0)).unwrap().truncate(1);
+    log.partitions.get_mut(&(MARKERS, 0)).unwrap().truncate(3);
+    for id in ["1", "2", "3"] {
+        log.transaction(id, &[("bank.a", 0), ("bank.b", 0)]);
     }
-    // It stopped in the middle of one, and began that again.
+    let mut gather = gather(100, LONG, CatchUp::default());
+    for topic in ["bank.a", "bank.b", MARKERS] {
+        take(&mut gather, log.read_all(topic, 0));
+    }
+    let left: Vec<_> = released(&mut gather).into_iter().map(|(unity, places)| (unity, places.len())).collect();
+    assert_eq!((left, gather.held()), (vec![(whole(3), 18)], 0));
+}
+
+#[test]
+fn a_transaction_that_was_begun_twice_is_one() {
     let mut log = Log::default();
     log.begin("5");
     log.change("5", "bank.a", 0);
     log.transaction("5", &[("bank.a", 0), ("bank.b", 0)]);
-    take(&mut gather, Batch::default());
-    let mut gather = self::gather(100, LONG, CatchUp::default());
+    let mut gather = gather(100, LONG, CatchUp::default());
     take(&mut gather, log.read_all(MARKERS, 0));
     take(&mut gather, log.read_all("bank.a", 0));
     assert_eq!(released(&mut gather), [], "two copies of one change are one change");
     take(&mut gather, log.read_all("bank.b", 0));
     assert_eq!(released(&mut gather)[0].0, whole(1));
     assert_eq!(gather.held(), 0);
+}
+
+#[test]
+fn more_that_comes_again_than_is_held_back_is_torn() {
+    let mut log = Log::default();
+    for id in [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7] {
+        log.transaction(&format!("{id}"), &[("bank.a", 0), ("bank.b", 0)]);
+    }
+    let mut gather = gather(6, LONG, CatchUp::default());
+    let left: Vec<_> = turns(&mut gather, &log, 16).into_iter().flatten().collect();
+    assert!(left.iter().any(|(unity, _)| unity.torn == Some(Torn::Events)), "{left:?}");
+    assert_eq!((left.iter().map(|(_, messages)| messages).sum::<usize>(), gather.held()), (64, 0));
 }
 
 #[test]

@@ -83,7 +83,7 @@ source:
     brokers: {}
     instance: one
     topics: [{name}.public.account, {name}.public.payment, {name}.transaction]
-consistency: {{ transaction: {{ topic: {name}.transaction }} }}
+consistency: {{ transaction: {{ topic: {name}.transaction, age: 5m }} }}
 batch: {{ records: 150 }}
 stages:
   - debezium: {{}}{stages}",

@@ -17,12 +17,12 @@ use bank::Bank;
 use reader::Reader;
 
 /// Rows as the connector tells them, each a document.
-const DIRECT: &str = "
+pub const DIRECT: &str = "
   - mongodb: { uri: \"${MONGODB_URI}\", database: \"${WORLD}\" }
 ";
 
 /// Documents that are computed from a raw store.
-const THROUGH_RAW: &str = "
+pub const THROUGH_RAW: &str = "
   - raw: { store: \"${RAW_STORE}\" }
   - document:
       root: account
@@ -69,7 +69,7 @@ fn live(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String) {
 }
 
 /// Writes, looks, and lets something happen to the parts again and again; at the end all has to be equal.
-fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happens: impl Fn(&Bank, &mut Runner)) {
+pub fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happens: impl Fn(&Bank, &mut Runner)) {
     let Some(services) = Services::from_env(test) else { return };
     let bank = Bank::open(services, test);
     let pipeline = bank.pipeline(stages);
@@ -99,7 +99,7 @@ fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happens: i
     }
     assert_eq!(last, "", "it does not come to rest:\n{}", runner.log_tail());
     let at_rest = begun.elapsed();
-    let seen = reader.stop();
+    let seen = reader.stop(&runner);
     assert_eq!(runner.terminate(Duration::from_secs(40)), Some(0), "{}", runner.log_tail());
     println!(
         "{test}: {written} transactions, {times} interruptions, at rest after {:.1} s; {} looks saw {} states",
@@ -107,7 +107,7 @@ fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happens: i
         seen.looks,
         seen.states
     );
-    assert!(times >= 5 && written > 200, "{times} interruptions, {written} transactions");
+    assert!(times >= 2 && written > 200, "{times} interruptions, {written} transactions");
     assert!(seen.states > 20, "the reader saw only {} states in {} looks", seen.states, seen.looks);
     assert_eq!(bank.marked(), Vec::<String>::new(), "nothing was torn");
 }

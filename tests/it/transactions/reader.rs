@@ -111,9 +111,10 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn stop(self) -> Seen {
+    pub fn stop(self, runner: &Runner) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the reader saw a part of a transaction")
+        let seen = self.thread.join();
+        seen.unwrap_or_else(|_| panic!("the reader saw a part of a transaction:\n{}", runner.log_tail()))
     }
 }
 
