@@ -110,3 +110,33 @@ impl Splits {
         digest.iter().fold(0, |rest, byte| (rest * 256 + u64::from(*byte)) % modulus) == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{dataset, tsv};
+
+    #[test]
+    fn rows_of_the_first_test_period_are_tested_and_frequent_merchants_learned() {
+        let data = dataset(&tsv());
+        let splits = Splits { time_from: Some("2024-08".to_string()), merchant_modulus: 2, ..Splits::default() };
+        let divisions = splits.divide(&data);
+        let of = |divisions: &[Division], name: &str| -> (Vec<Sample>, Vec<Sample>) {
+            let division = divisions.iter().find(|d| d.name == name).unwrap();
+            assert_eq!(division.train.len() + division.test.len(), data.rows.len());
+            (division.train.clone(), division.test.clone())
+        };
+        let (train, test) = of(&divisions, "time");
+        assert_eq!(train.iter().map(|row| data.period(row)).max(), Some("2024-07"));
+        assert_eq!(test.iter().map(|row| data.period(row)).min(), Some("2024-08"));
+        let letters = |row: &Sample| merchant_letters(data.text(row)).map(char::from).collect::<String>();
+        let (train, test) = of(&divisions, "merchant");
+        let learned: std::collections::BTreeSet<String> = train.iter().map(letters).collect();
+        assert!(test.iter().all(|row| !learned.contains(&letters(row))), "a merchant stands on both sides");
+        let few = Splits { merchant_max_rows: 20, ..splits };
+        let (_, test) = of(&few.divide(&data), "merchant");
+        let mut rows: HashMap<String, usize> = HashMap::new();
+        data.rows.iter().for_each(|row| *rows.entry(letters(row)).or_default() += 1);
+        assert!(rows.values().any(|n| *n > 20) && test.iter().all(|row| rows[&letters(row)] <= 20));
+    }
+}

@@ -39,6 +39,12 @@ fn a_model_learns_and_knows_how_far_from_home_it_is() {
     let model = trained(&data, &settings());
     let evaluation = evaluate(&model, &data, &data.rows);
     assert!(evaluation.accuracy > 0.95, "{}", evaluation.accuracy);
+    for class in &evaluation.classes {
+        let f1 = 2.0 * class.precision * class.recall / (class.precision + class.recall);
+        assert!((class.f1 - f1).abs() < 1e-9, "{class:?}");
+    }
+    let mean = evaluation.classes.iter().map(|class| class.f1).sum::<f64>() / 4.0;
+    assert!((evaluation.macro_f1 - mean).abs() < 1e-9);
     let best = |text: &str| model.class(answer(&model, text, None).best().0).to_string();
     assert_eq!(best("PIZZA CORNER 7"), "food");
     assert_eq!(best("GAS FUEL STATION"), "fuel");
@@ -117,15 +123,20 @@ fn passes_end_when_they_no_longer_help() {
     assert!(Settings { patience: 1, holdout: 0.0, ..settings() }.check().unwrap_err().contains("holdout"));
 }
 
-/// Two classes share their texts and differ by amount: only a model that looks at amounts can tell them apart.
-#[test]
-fn amounts_count_where_the_model_asks_for_them() {
+/// Two classes that share their texts and differ by amount.
+fn two_amounts() -> String {
     let mut lines = "period\tmerchant\tamount\tcategory\n".to_string();
     for i in 0..26u8 {
         let name = format!("{} STATION", char::from(b'A' + i));
         lines.push_str(&format!("2024-01\t{name}\t4\tsnack\n2024-01\t{name}\t90\tfuel\n"));
     }
-    let data = dataset(&lines);
+    lines
+}
+
+/// Only a model that looks at amounts can tell them apart.
+#[test]
+fn amounts_count_where_the_model_asks_for_them() {
+    let data = dataset(&two_amounts());
     let with = |amount| {
         let features = FeatureSpec { amount, ..settings().features };
         trained(&data, &Settings { features, holdout: 0.0, folds: 0, ..settings() })
@@ -146,6 +157,10 @@ fn amounts_count_where_the_model_asks_for_them() {
     assert_eq!(passes(true), passes(false));
     assert_eq!([guess(&looks, 4.2), guess(&looks, 85.0)], ["snack", "fuel"]);
     assert_eq!(guess(&blind, 4.2), guess(&blind, 85.0));
+    // Evaluation asks again where the same text comes with another amount.
+    let new = "period\tmerchant\tamount\tcategory\n2024-01\tNEW STATION\t4\tsnack\n2024-01\tNEW STATION\t90\tfuel\n";
+    let new = dataset(new);
+    assert_eq!(evaluate(&looks, &new, &new.rows).accuracy, 1.0);
 }
 
 /// Our scores against `linfa_ftrl`'s own `predict` over all columns, trained on the same batches.
@@ -235,6 +250,12 @@ fn broken_model_files_are_refused() {
     let mut longer = bytes;
     longer.push(0);
     assert!(Model::from_bytes(&longer).is_err());
+    let end = longer.len() - 33;
+    longer.truncate(end);
+    longer.push(0);
+    let checksum = <sha2::Sha256 as sha2::Digest>::digest(&longer);
+    longer.extend_from_slice(&checksum);
+    assert!(Model::from_bytes(&longer).unwrap_err().contains("longer than its header says"));
 }
 
 fn version(dir: &Path, version: &str) -> BTreeMap<String, Vec<u8>> {
@@ -287,6 +308,54 @@ fn foreign_models_are_refused_by_name() {
         ..trained(&dataset(&tsv()), &settings())
     };
     assert!(Model::from_bytes(&newer.to_bytes().unwrap()).unwrap_err().contains("train it again"));
+}
+
+/// A categorizer of this model alone.
+fn loaded(model: &Model) -> (tempfile::TempDir, Categorizer) {
+    let dir = tempfile::tempdir().unwrap();
+    let files = BTreeMap::from([(folder::MODEL.to_string(), model.to_bytes().unwrap())]);
+    folder::write_version(dir.path(), "shops", "1.0.0", "", &files).unwrap();
+    folder::set_current(dir.path(), "1.0.0").unwrap();
+    let categorizer = Categorizer::load(dir.path()).unwrap();
+    (dir, categorizer)
+}
+
+#[test]
+fn an_answer_that_is_remembered_is_that_of_the_same_facts() {
+    let data = dataset(&two_amounts());
+    let features = FeatureSpec { amount: true, ..settings().features };
+    let model = trained(&data, &Settings { features, holdout: 0.0, folds: 0, ..settings() });
+    let model = Model { info: Info { threshold: 0.0, ..model.info.clone() }, ..model };
+    let (_dir, categorizer) = loaded(&model);
+    let mut buffers = Buffers::default();
+    let mut decide = |amount| {
+        let facts = Facts::of_amount(Some(amount));
+        categorizer.decide(["NEW STATION"].into_iter(), &facts, &mut buffers).category.to_string()
+    };
+    assert_eq!([decide(4.2), decide(85.0), decide(4.2)], ["snack", "fuel", "snack"]);
+}
+
+#[test]
+fn a_memory_that_is_not_sure_does_not_decide() {
+    let model = trained(&dataset(&tsv()), &settings());
+    let unsure = Calibration { memory_trust: 0.4, ..model.info.calibration };
+    for (calibration, category, source) in
+        [(model.info.calibration, "food", Source::Memory), (unsure, UNCATEGORIZED, Source::Model)]
+    {
+        let (_dir, categorizer) = loaded(&Model { info: Info { calibration, ..model.info.clone() }, ..model.clone() });
+        let mut buffers = Buffers::default();
+        let verdict = categorizer.decide(["JOE'S PIZZA #7"].into_iter(), &Facts::default(), &mut buffers);
+        assert_eq!((&**verdict.category, verdict.source), (category, source));
+    }
+}
+
+/// A known text names one category alone: the places that are left count for no label.
+#[test]
+fn unused_places_are_nobodys_among_the_three_best() {
+    let model = trained(&dataset(&tsv()), &settings());
+    assert_eq!(model.class(0), "books");
+    let other = dataset("period\tmerchant\tamount\tcategory\n2024-01\tJOE'S PIZZA #1\t1\tbooks\n");
+    assert_eq!(evaluate(&model, &other, &other.rows).top3_accuracy, 0.0);
 }
 
 fn golden_spec() -> FeatureSpec {

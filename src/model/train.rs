@@ -313,3 +313,97 @@ pub(super) fn sorted(data: &Dataset, rows: &[Sample], spec: &FeatureSpec) -> Vec
     sorted.sort_by_key(|row| data.text(row));
     sorted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Columns;
+    use crate::model::testing::{columns, dataset, settings, trained, tsv};
+
+    /// Rows of 24 months in the order of time: `food` in the first twelve, `fuel` after.
+    fn two_years() -> Dataset {
+        let mut text = "period\tmerchant\tamount\tcategory\n".to_string();
+        for month in 0..24 {
+            let category = if month < 12 { "food" } else { "fuel" };
+            let (year, month) = (2020 + month / 12, 1 + month % 12);
+            text.push_str(&format!("{year}-{month:02}\tSHOP {category}\t1\t{category}\n").repeat(5));
+        }
+        dataset(&text)
+    }
+
+    #[test]
+    fn the_mix_is_that_of_the_last_year() {
+        let data = two_years();
+        assert_eq!(data.classes, ["food", "fuel"]);
+        assert_eq!(mix(&data, &data.rows), [0, 60]);
+        assert_eq!(mix(&data, &data.rows[..65]), [55, 5], "the last year of what was learned");
+    }
+
+    #[test]
+    fn the_latest_rows_are_held_out() {
+        let data = two_years();
+        let settings = Settings { holdout: 0.25, ..settings() };
+        let (before, after) = split_latest(&data, &data.rows, &settings);
+        assert_eq!((before.len(), after.len()), (90, 30));
+        assert!(before.iter().all(|row| data.period(row) < "2021-07"));
+        // One period: nothing is later than anything.
+        let (before, after) = split_latest(&data, &data.rows[..5], &settings);
+        assert_eq!((before.len(), after.len()), (3, 2));
+    }
+
+    #[test]
+    fn labels_that_change_take_trust_from_the_memory() {
+        let steady = trained(&dataset(&tsv()), &settings()).info.calibration.memory_trust;
+        let turned: String =
+            tsv().lines().filter(|line| !line.starts_with("2024-10")).map(|line| format!("{line}\n")).collect();
+        let last = tsv()
+            .lines()
+            .filter(|line| line.starts_with("2024-10"))
+            .map(|line| line.replace("food", "books") + "\n")
+            .collect::<String>();
+        let turned = trained(&dataset(&(turned + &last)), &Settings { holdout: 0.1, ..settings() })
+            .info
+            .calibration
+            .memory_trust;
+        assert!(steady > 0.95 && turned < 0.8, "{steady} {turned}");
+    }
+
+    #[test]
+    fn every_merchant_is_a_stranger_once_and_counts_once() {
+        let data = dataset(&tsv());
+        let folds = Settings { folds: 3, ..settings() };
+        let merchants: HashSet<u64> = data.texts.iter().map(|text| memory::merchant_key(text)).collect();
+        let mut weights = 0.0;
+        for fold in 0..3 {
+            let answers = fold_answers(&data, &data.rows, &folds, fold).unwrap();
+            weights += answers.iter().map(|answer| answer.weight).sum::<f64>();
+        }
+        assert!((weights - merchants.len() as f64).abs() < 1e-6, "{weights} of {} merchants", merchants.len());
+        // Merchants that are no strangers anywhere do not say how far strangers can be trusted.
+        let few = Settings { fold_max_rows: 1, ..folds };
+        assert!((0..3).all(|fold| fold_answers(&data, &data.rows, &few, fold).unwrap().is_empty()));
+    }
+
+    #[test]
+    fn the_curve_of_strangers_is_fitted_on_folds() {
+        let data = dataset(&tsv());
+        let curve = |folds| trained(&data, &Settings { folds, ..settings() }).info.calibration.curve_unknown;
+        assert_eq!(curve(0), Curve::default());
+        assert_ne!(curve(2), Curve::default());
+    }
+
+    #[test]
+    fn rows_that_are_not_learned_teach_nothing() {
+        let with_hints = |test: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("data.tsv");
+            let learned = "2024-01\tPIZZA\t1\tfood\tEATING PLACE\n2024-01\tGAS\t1\tfuel\tSERVICE STATION\n";
+            let text = format!("period\tmerchant\tamount\tcategory\tcode\n{learned}2024-02\tBAR\t1\tfood\t{test}\n");
+            std::fs::write(&path, text).unwrap();
+            let data = Dataset::read(&[path], &Columns { hints: vec!["code".into()], ..columns() }).unwrap();
+            fit(&data, &data.rows[..2], &settings()).unwrap()
+        };
+        assert_eq!(with_hints("DRINKING PLACE"), with_hints(""));
+        assert_eq!(with_hints("DRINKING PLACE").vocabulary().rows(), with_hints("").vocabulary().rows());
+    }
+}

@@ -176,3 +176,85 @@ fn merge(best: Candidate, guesses: [Candidate; 3]) -> [Candidate; 3] {
     let mut others = guesses.into_iter().filter(|c| c.0 != best.0).map(|(c, p)| (c, p.min(best.1)));
     [best, others.next().unwrap_or((0, 0.0)), others.next().unwrap_or((0, 0.0))]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{dataset, settings, trained, tsv};
+
+    fn model(calibration: Calibration) -> Model {
+        let model = trained(&dataset(&tsv()), &settings());
+        Model { info: Info { calibration, ..model.info.clone() }, ..model }
+    }
+
+    fn ask(model: &Model, text: &str, temperature: f32) -> (Answer, [Candidate; 3]) {
+        let mut buffers = Buffers::default();
+        buffers.scratch.set_texts([text]);
+        let answer = model.answer(&mut buffers, &Facts::default());
+        (answer, model.guess(&mut buffers, &Facts::default(), temperature))
+    }
+
+    /// Half as sure as the softmax.
+    fn halved() -> Curve {
+        let rows = (0..1_000u16).map(|i| (f32::from(i) / 1_000.0, i % 100 < i / 20, 1.0));
+        Curve::fit(rows.collect())
+    }
+
+    #[test]
+    fn merchants_and_strangers_have_temperatures_of_their_own_and_only_strangers_a_curve() {
+        let calibration = Calibration {
+            temperature_known: 5.0,
+            temperature_unknown: 2.0,
+            curve_unknown: halved(),
+            ..Calibration::default()
+        };
+        let model = model(calibration);
+        let (answer, guessed) = ask(&model, "PIZZA PALACE UPTOWN", 5.0);
+        assert_eq!((answer.familiarity, answer.top), (Familiarity::Merchant, guessed));
+        let (answer, guessed) = ask(&model, "PIZZA CORNER", 2.0);
+        let ([best, second, third], [raw, raw_second, raw_third]) = (answer.top, guessed);
+        assert_eq!(answer.familiarity, Familiarity::Unknown);
+        assert!(
+            raw.1 > 0.5 && best == (raw.0, halved().apply(raw.1)) && best.1 < 0.6 * raw.1 + 0.05,
+            "{best:?} {raw:?}"
+        );
+        // What the best has lost the others share, as long as they stay behind it.
+        let share = (1.0 - best.1) / (1.0 - raw.1);
+        for (other, raw) in [(second, raw_second), (third, raw_third)] {
+            assert_eq!(other.0, raw.0);
+            assert!((other.1 - (raw.1 * share).min(best.1)).abs() < 1e-6 && other.1 <= best.1 && other.1 > raw.1);
+        }
+    }
+
+    #[test]
+    fn a_known_text_is_as_sure_as_its_labels_and_names_others_when_that_is_not_enough() {
+        let trust = |memory_trust| Calibration { memory_trust, ..Calibration::default() };
+        let (sure, _) = ask(&model(trust(1.0)), "JOE'S PIZZA #1", 1.0);
+        assert_eq!(sure.familiarity, Familiarity::Text);
+        assert!(sure.top[0].1 > 0.9 && sure.top[1].1 == 0.0, "{sure:?}");
+        let (unsure, _) = ask(&model(trust(0.4)), "JOE'S PIZZA #1", 1.0);
+        assert_eq!(unsure.top[0].0, sure.top[0].0);
+        assert!((unsure.top[0].1 - 0.4 * sure.top[0].1).abs() < 1e-6);
+        assert!(unsure.top[1].1 > 0.0 && unsure.top[1].0 != unsure.top[0].0, "{unsure:?}");
+    }
+
+    #[test]
+    fn impossible_calibrations_are_refused_in_a_file_that_is_otherwise_whole() {
+        let fine = Calibration::default();
+        assert!(Model::from_bytes(&model(fine).to_bytes().unwrap()).is_ok());
+        for wrong in [
+            Calibration { temperature_known: 0.0, ..fine },
+            Calibration { temperature_unknown: -1.0, ..fine },
+            Calibration { memory_trust: 1e9, ..fine },
+        ] {
+            let refused = Model::from_bytes(&model(wrong).to_bytes().unwrap()).unwrap_err();
+            assert!(refused.contains("temperatures"), "{refused}");
+        }
+        let falling: Curve = serde_json::from_str(
+            "[[0.0,0.9],[0.1,0.8],[0.2,0.8],[0.3,0.8],[0.4,0.8],[0.5,0.8],[0.6,0.8],[0.7,0.8],[0.8,0.8],[0.9,0.8]]",
+        )
+        .unwrap();
+        let falling = Calibration { curve_unknown: falling, ..fine };
+        assert!(Model::from_bytes(&model(falling).to_bytes().unwrap()).unwrap_err().contains("curve"));
+    }
+}

@@ -173,6 +173,12 @@ fn training_input_is_named_once_and_exists() {
     let nothing = STORE.replace("{ id = \"payment_id\" }", "{}");
     write_training(directory, "joinless", &format!("{TRAINING}{nothing}"));
     assert!(refused(&["joinless/train.toml"]).contains("store.on"));
+    write_training(directory, "narrow", TRAINING);
+    let taxonomy = "category\tgroup\tname\tlearned\tprimary\tcoicop\nfood\tfood\tFood\tyes\tFOOD_AND_DRINK\t01\n";
+    std::fs::write(directory.join("narrow/taxonomy.tsv"), taxonomy).unwrap();
+    std::fs::write(directory.join("x.tsv"), "month\tshop\tamount\tcategory\n2024-01\tGAS\t1\tfuel\n").unwrap();
+    let told = refused(&["narrow/train.toml", "--data", "x.tsv"]);
+    assert!(told.contains("category `fuel` is not in taxonomy.tsv"), "{told}");
     let payment = json!({ "id": 1, "month": "2024-01", "shop": "PIZZA", "amount": 3 });
     run(directory, &[event("payment", 0, &payment)], "");
     assert!(refused(&["stored/train.toml"]).contains("there is no table `opinion`"));
