@@ -1,6 +1,6 @@
 //! From what a reader found (operation, source, rows) to a record: which table, which key, which position.
 
-use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event};
+use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event, Format};
 use super::key::{self, Keys};
 use super::layout::Layouts;
 use super::parts::Part;
@@ -145,6 +145,11 @@ impl Context<'_> {
             return Ok(Event::Control(Control::Outbox));
         }
         let bytes = self.message.key.as_ref();
+        let keyless = *key::declared(table.declared.as_deref()) == DeclaredKey::None;
+        if keyless && bytes.is_none() && self.config.format != Format::Flattened {
+            // It names no row: its delete, which stands before it, did. (Of a flattened row it would be the delete.)
+            return Ok(Event::Control(Control::Tombstone));
+        }
         let layouts = match values.last() {
             Some(schema) if !table.documents => &mut schema.keys,
             _ => &mut table.keys,

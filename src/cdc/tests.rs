@@ -372,3 +372,16 @@ fn cells_of_cassandra_are_not_taken_for_rows() {
         assert_eq!(fault(Some(r#"{"id":7}"#), &value).code, "envelope.cells", "{op}");
     }
 }
+
+#[test]
+fn the_tombstone_of_a_table_without_a_key_follows_its_delete_and_names_nothing() {
+    let keyless = declared(DeclaredKey::None, &[]);
+    let tombstones = [None, Some("null"), Some(r#"{"schema":null,"payload":null}"#)];
+    for value in tombstones {
+        assert_eq!(decode_one(keyless.clone(), None, value), Ok(Event::Control(Control::Tombstone)), "{value:?}");
+    }
+    // Alone it would be the delete of a row that nothing names; and a table with a key has lost it.
+    let flattened = Config { format: Format::Flattened, ..keyless };
+    assert_eq!(decode_one(flattened, None, None).unwrap_err().code, "key.missing");
+    assert_eq!(decode_one(Config::default(), None, None).unwrap_err().code, "key.missing");
+}

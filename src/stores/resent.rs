@@ -7,7 +7,7 @@
 //!
 //! Invariant: in doubt a row is new. What is not recognized is doubled, which can be seen and mended; what was taken for
 //! known in error would be lost. In doubt are: an insert of PostgreSQL that was sent again with nothing in between, the
-//! first run that a process reads or one behind a gap of offsets, an insert of PostgreSQL in another partition than before,
+//! first run that a process reads, an insert of PostgreSQL in another partition than before,
 //! and sources without a place that could be relied on: snapshots, Oracle, flattened rows that do not tell it.
 
 use std::sync::Arc;
@@ -41,6 +41,16 @@ pub fn place(op: Op, source: &SourcePosition) -> Place {
     }
 }
 
+/// The place as it is the same each time: the commit before it is not known to a connector that has just begun.
+pub fn origin(source: &SourcePosition) -> SourcePosition {
+    match *source {
+        SourcePosition::Postgres { incarnation, lsn, .. } => {
+            SourcePosition::Postgres { incarnation, commit_lsn: 0, lsn }
+        }
+        other => other,
+    }
+}
+
 /// For each partition, the run of messages of one place that is being read.
 #[derive(Debug, Clone, Default)]
 pub struct Runs(FxHashMap<(Arc<str>, Epoch, i32), Run>);
@@ -48,7 +58,7 @@ pub struct Runs(FxHashMap<(Arc<str>, Epoch, i32), Run>);
 #[derive(Debug, Clone)]
 struct Run {
     source: SourcePosition,
-    /// Where it began; `None` where that was not seen.
+    /// Behind which offset it began, at the earliest; `None` where nothing before it was seen.
     first: Option<i64>,
     last: i64,
 }
@@ -69,21 +79,23 @@ impl Runs {
     /// Learns that the run of the message at `position` begins with it: the one before it came from another place.
     pub fn begin(&mut self, position: &Position) -> i64 {
         let at = (position.topic.clone(), position.epoch, position.partition);
-        let run = Run { source: position.source, first: Some(position.offset), last: position.offset };
+        let run = Run { source: origin(&position.source), first: Some(position.offset), last: position.offset };
         self.0.insert(at, run);
         position.offset
     }
 
-    /// Where the run began that the message at `position` belongs to, if that was seen.
+    /// The earliest offset at which the run can have begun that the message at `position` belongs to, if that is known.
     pub fn first(&mut self, position: &Position) -> Option<i64> {
-        let Position { topic, epoch, partition, offset, source } = position;
-        let unseen = || Run { source: *source, first: None, last: *offset };
+        let Position { topic, epoch, partition, offset, .. } = position;
+        let source = origin(&position.source);
+        let unseen = || Run { source, first: None, last: *offset };
         let run = self.0.entry((topic.clone(), *epoch, *partition)).or_insert_with(unseen);
-        if run.source == *source {
+        if run.source == source {
             run.last = run.last.max(*offset);
         } else {
-            // Behind a gap, or read again from an earlier offset: others may have read what stood before.
-            let first = (run.last.checked_add(1) == Some(*offset)).then_some(*offset);
+            // What came last ended the run before. Where this one began behind it, others may know; that is far enough.
+            // Read again from an earlier offset, nothing is known.
+            let first = (run.last < *offset).then_some(run.last.saturating_add(1));
             *run = Run { first, ..unseen() };
         }
         run.first
@@ -149,7 +161,8 @@ mod tests {
     use super::*;
 
     fn at(offset: i64, lsn: u64) -> Position {
-        let source = SourcePosition::Postgres { incarnation: 1, commit_lsn: 5, lsn };
+        // Another commit before it each time: it does not count.
+        let source = SourcePosition::Postgres { incarnation: 1, commit_lsn: offset as u64, lsn };
         Position { topic: "t".into(), epoch: Epoch::default(), partition: 0, offset, source }
     }
 
@@ -157,7 +170,7 @@ mod tests {
     fn a_run_begins_where_its_place_does_and_is_unknown_before() {
         let mut runs = Runs::default();
         let read = [(5, 1, None), (6, 1, None), (7, 2, Some(7)), (8, 2, Some(7)), (9, 1, Some(9)), (7, 2, None)];
-        for (offset, lsn, first) in read.into_iter().chain([(8, 1, Some(8)), (10, 2, None)]) {
+        for (offset, lsn, first) in read.into_iter().chain([(8, 1, Some(8)), (11, 2, Some(9)), (12, 2, Some(9))]) {
             assert_eq!(runs.first(&at(offset, lsn)), first, "{offset}");
         }
     }

@@ -13,11 +13,48 @@ pub struct Source {
     dir: String,
     pub name: String,
     connector: String,
+    others: Vec<String>,
 }
 
 impl Source {
     /// A database with a table of accounts, streamed.
     pub fn start(test: &str) -> Option<Source> {
+        let mut source = Source::create(test)?;
+        source.sql(
+            "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
+             INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
+        );
+        source.connect();
+        Some(source)
+    }
+
+    /// A database with an empty table without a key, streamed into one partition.
+    pub fn without_key(test: &str) -> Option<Source> {
+        let source = Source::create(test)?;
+        source.sql("CREATE TABLE account (name text); ALTER TABLE account REPLICA IDENTITY FULL");
+        source.script(&source.into_one_partition(&source.connector, &[]));
+        Some(source)
+    }
+
+    fn into_one_partition<'s>(&'s self, connector: &'s str, more: &[&'s str]) -> Vec<&'s str> {
+        let fixed = [connector, &self.name, &self.name, "public.account", "--streaming"];
+        [&fixed[..], &["topic.creation.default.partitions=1"], more].concat()
+    }
+
+    /// A second slot, which keeps the log from here on.
+    pub fn keep_slot(&self, slot: &str) {
+        self.sql(&format!("SELECT pg_create_logical_replication_slot('{}_{slot}', 'pgoutput')", self.name));
+    }
+
+    /// Another connector without a memory sends what the log has since the slot, into the same topic.
+    pub fn send_again(&mut self, slot: &str) {
+        let connector = format!("{}_{slot}", self.name);
+        let publication = format!("publication.name={}", self.connector);
+        self.script(&self.into_one_partition(&connector, &["snapshot.mode=no_data", &publication]));
+        self.others.push(connector);
+    }
+
+    fn create(test: &str) -> Option<Source> {
         let variable = |name: &str| std::env::var(name).ok();
         let (Some(postgres), Some(brokers), Some(dir)) =
             (variable("HEADWATER_TEST_POSTGRES"), variable("HEADWATER_TEST_KAFKA"), variable("HEADWATER_TEST_DIR"))
@@ -26,13 +63,8 @@ impl Source {
             return None;
         };
         let name = format!("accounts_{test}_{}", std::process::id());
-        let mut source = Source { postgres, brokers, dir, connector: name.clone(), name };
+        let source = Source { postgres, brokers, dir, connector: name.clone(), others: Vec::new(), name };
         source.run("postgres", &format!("CREATE DATABASE {}", source.name));
-        source.sql(
-            "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
-             INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
-        );
-        source.connect();
         Some(source)
     }
 
@@ -89,7 +121,9 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.script(&["--delete", &self.connector]);
+        for connector in self.others.iter().chain([&self.connector]) {
+            self.script(&["--delete", connector]);
+        }
         self.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }

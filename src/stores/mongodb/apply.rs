@@ -20,7 +20,7 @@ use crate::mongo::number;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{Digest, complete, digest, key_row};
-use crate::stores::resent::{Place, Runs, place, predecessor};
+use crate::stores::resent::{Place, Runs, origin, place, predecessor};
 use crate::stores::{Applied, newest_positions};
 
 /// Lost races in a row before the lane backs off.
@@ -121,7 +121,7 @@ impl MongoStore {
                 }
                 // What the connector may have sent before.
                 for row in record.row.iter().filter(|_| place(record.op, &record.position.source) != Place::Vague) {
-                    let born = source_text(&record.position.source);
+                    let born = source_text(&origin(&record.position.source));
                     equal.push(rawdoc! { "digest": binary(&content(record, row)), "born": born });
                 }
             } else {

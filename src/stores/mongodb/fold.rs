@@ -11,7 +11,7 @@ use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{
     Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, indexed_value, is_incomplete, is_partial,
 };
-use crate::stores::resent::{Place, Runs, Twin, Verdict, judge, place, predecessor};
+use crate::stores::resent::{Place, Runs, Twin, Verdict, judge, origin, place, predecessor};
 
 /// What became of one record.
 #[derive(Debug, Clone)]
@@ -182,7 +182,7 @@ impl<'a> Fold<'a> {
                 }
                 let mut state = State::new(record.position.clone());
                 (state.dead, state.dirty, state.latest) = (false, true, Some(context.index));
-                (state.digest, state.born) = (Some(digest), Some(source_text(&record.position.source)));
+                (state.digest, state.born) = (Some(digest), Some(source_text(&origin(&record.position.source))));
                 self.by_digest.entry(digest).or_default().push(id.clone());
                 self.states.insert(id, state);
             }
@@ -195,14 +195,14 @@ impl<'a> Fold<'a> {
     fn first(&mut self, at: &Position) -> Option<i64> {
         self.runs.first(at).or_else(|| {
             let born = self.states.get(&predecessor(at))?.born.as_ref()?;
-            (*born != source_text(&at.source)).then(|| self.runs.begin(at))
+            (*born != source_text(&origin(&at.source))).then(|| self.runs.begin(at))
         })
     }
 
     /// Whether the connector sends a row again that is, or was, there; then that is noted.
     fn was_sent_before(&mut self, record: &Record, digest: &Digest, first: Option<i64>) -> bool {
         let at = &record.position;
-        let born = source_text(&at.source);
+        let born = source_text(&origin(&at.source));
         let equal = self.by_digest.get(digest).into_iter().flatten();
         let twin = |id: &Identity| {
             let state = self.states.get(id).filter(|state| state.born.as_ref() == Some(&born))?;
@@ -230,7 +230,9 @@ impl<'a> Fold<'a> {
             state.map(|state| supersedes(&state.position, &record.position))
         };
         let taken = |id: &&Identity| {
-            self.states.get(*id).is_some_and(|s| s.dead && s.position.source == record.position.source)
+            self.states
+                .get(*id)
+                .is_some_and(|s| s.dead && origin(&s.position.source) == origin(&record.position.source))
         };
         // By the same message; or by the same change of the source, under another offset.
         let again = ids.iter().find(|id| order(id, true) == Some(Order::Same)).or_else(|| {

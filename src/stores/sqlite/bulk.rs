@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
 use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
-use crate::stores::resent::{Place, Twin, Verdict, judge, place, predecessor};
+use crate::stores::resent::{Place, Twin, Verdict, judge, origin, place, predecessor};
 use crate::stores::{codec, sweeps};
 
 impl Batch<'_> {
@@ -109,10 +109,11 @@ impl Batch<'_> {
     fn prepare_keyless(&mut self, table: &Table) -> Result<()> {
         let index = |what: &str| super::file::quoted(&format!("headwater_{what}_{}", table.id));
         let (name, digest, born) = (&table.sql_name, index("digest"), index("born"));
-        // `born`: the place in the source's log that brought the row, also once it is gone; `again`: the offset under which
+        // `born` and `died`: the places in the source's log that brought the row and took it; `again`: the offset under which
         // it was sent last, if more than once.
         let text = format!(
-            "ALTER TABLE {name} ADD COLUMN born TEXT; ALTER TABLE {name} ADD COLUMN again INTEGER; \
+            "ALTER TABLE {name} ADD COLUMN born TEXT; ALTER TABLE {name} ADD COLUMN died TEXT; \
+             ALTER TABLE {name} ADD COLUMN again INTEGER; \
              CREATE INDEX IF NOT EXISTS {digest} ON {name} (digest, deleted); CREATE INDEX {born} ON {name} (digest, born)"
         );
         self.conn.execute_batch(&text).map_err(sql)?;
@@ -148,7 +149,7 @@ impl Batch<'_> {
     fn note_birth(&mut self, table: &Table, key: &Identity, source: &SourcePosition) -> Result<bool> {
         let text = format!("UPDATE {} SET born = ?2 WHERE key = ?1", table.sql_name);
         let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
-        statement.execute((key, source_text(source))).map(|_| true).map_err(sql)
+        statement.execute((key, source_text(&origin(source)))).map(|_| true).map_err(sql)
     }
 
     /// Where the run of the message began, if that is known.
@@ -160,14 +161,14 @@ impl Batch<'_> {
         let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
         let born: Option<Option<String>> =
             statement.query_row([predecessor(at)], |row| row.get(0)).optional().map_err(sql)?;
-        let other = born.flatten().is_some_and(|born| Some(born) != source_text(&at.source));
+        let other = born.flatten().is_some_and(|born| Some(born) != source_text(&origin(&at.source)));
         Ok(other.then(|| self.runs.begin(at)))
     }
 
     /// Whether the connector sends a row again that is, or was, there; then that is noted.
     fn was_sent_before(&mut self, table: &Table, record: &Record, digest: &Digest, first: Option<i64>) -> Result<bool> {
         let at = &record.position;
-        let (place, source) = match (place(record.op, &at.source), source_text(&at.source)) {
+        let (place, source) = match (place(record.op, &at.source), source_text(&origin(&at.source))) {
             (Place::Vague, _) | (_, None) => return Ok(false),
             (place, Some(source)) => (place, source),
         };
@@ -215,6 +216,9 @@ impl Batch<'_> {
             None => match self.oldest_equal(table, &digest, record)? {
                 Some(key) => {
                     self.bury(table, &key, at, false)?;
+                    let text = format!("UPDATE {} SET died = ?2 WHERE key = ?1", table.sql_name);
+                    let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
+                    statement.execute((&key, source_text(&origin(&at.source)))).map_err(sql)?;
                     key
                 }
                 None => return Ok(false),
@@ -232,9 +236,9 @@ impl Batch<'_> {
         if place(record.op, source) != Place::Own {
             return Ok(None);
         }
-        let text = format!("SELECT key FROM {} WHERE digest = ?1 AND deleted = 1 AND source = ?2", table.sql_name);
+        let text = format!("SELECT key FROM {} WHERE digest = ?1 AND deleted = 1 AND died = ?2", table.sql_name);
         let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
-        statement.query_row((digest, source_text(source)), |r| r.get(0)).optional().map_err(sql)
+        statement.query_row((digest, source_text(&origin(source))), |r| r.get(0)).optional().map_err(sql)
     }
 
     fn oldest_equal(&mut self, table: &Table, digest: &[u8], record: &Record) -> Result<Option<Identity>> {
