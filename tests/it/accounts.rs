@@ -13,7 +13,6 @@ pub struct Source {
     dir: String,
     pub name: String,
     connector: String,
-    others: Vec<String>,
 }
 
 impl Source {
@@ -41,17 +40,18 @@ impl Source {
         [&fixed[..], &["topic.creation.default.partitions=1"], more].concat()
     }
 
-    /// A second slot, which keeps the log from here on.
-    pub fn keep_slot(&self, slot: &str) {
-        self.sql(&format!("SELECT pg_create_logical_replication_slot('{}_{slot}', 'pgoutput')", self.name));
+    /// The slot of a connector that is to come: it keeps the log from here on.
+    pub fn keep_log(&self) {
+        let later = format!("{}_later", self.name);
+        self.sql(&format!("CREATE PUBLICATION {later} FOR TABLE account"));
+        self.sql(&format!("SELECT pg_create_logical_replication_slot('{later}', 'pgoutput')"));
     }
 
-    /// Another connector without a memory sends what the log has since the slot, into the same topic.
-    pub fn send_again(&mut self, slot: &str) {
-        let connector = format!("{}_{slot}", self.name);
-        let publication = format!("publication.name={}", self.connector);
-        self.script(&self.into_one_partition(&connector, &["snapshot.mode=no_data", &publication]));
-        self.others.push(connector);
+    /// Another connector takes over and sends all that the log has been kept of, into the same topic.
+    pub fn send_again(&mut self) {
+        self.script(&["--delete", &self.connector]);
+        self.connector = format!("{}_later", self.name);
+        self.script(&self.into_one_partition(&self.connector, &["snapshot.mode=no_data"]));
     }
 
     fn create(test: &str) -> Option<Source> {
@@ -63,7 +63,7 @@ impl Source {
             return None;
         };
         let name = format!("accounts_{test}_{}", std::process::id());
-        let source = Source { postgres, brokers, dir, connector: name.clone(), others: Vec::new(), name };
+        let source = Source { postgres, brokers, dir, connector: name.clone(), name };
         source.run("postgres", &format!("CREATE DATABASE {}", source.name));
         Some(source)
     }
@@ -121,9 +121,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        for connector in self.others.iter().chain([&self.connector]) {
-            self.script(&["--delete", connector]);
-        }
+        self.script(&["--delete", &self.connector]);
         self.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }

@@ -153,7 +153,7 @@ fn names(rows: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
 async fn debezium_from_an_older_slot_doubles_no_row_without_a_key() {
     let Some(mut database) = Database::without_key("resent") else { return };
     let (name, brokers, topic) = (database.name.clone(), database.brokers.clone(), database.topic());
-    database.keep_slot("older");
+    database.keep_log();
     database.sql("INSERT INTO account VALUES ('a'); INSERT INTO account VALUES ('a')");
     database.sql("COPY account FROM PROGRAM 'printf \"b\\nb\\nc\\n\"'");
     database.sql("UPDATE account SET name = 'd' WHERE ctid = (SELECT min(ctid) FROM account WHERE name = 'a')");
@@ -168,7 +168,7 @@ async fn debezium_from_an_older_slot_doubles_no_row_without_a_key() {
     let truth = names(database.sql("SELECT name FROM account"));
     assert_eq!(truth, [("a", 2), ("b", 1), ("c", 1), ("d", 1)].map(|(name, n)| (name.to_string(), n)).into());
     assert_eq!(stored().await, truth);
-    database.send_again("older");
+    database.send_again();
     assert_eq!(end_of(&brokers, &topic, 2 * sent), 2 * sent, "everything was sent twice");
     assert_eq!(stored().await, truth);
 }
