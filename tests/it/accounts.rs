@@ -31,11 +31,11 @@ impl Source {
     pub fn without_key(test: &str) -> Option<Source> {
         let source = Source::create(test)?;
         source.sql("CREATE TABLE account (name text); ALTER TABLE account REPLICA IDENTITY FULL");
-        source.script(&source.into_one_partition(&source.connector, &[]));
+        source.script(&source.of_one_partition(&source.connector, &[]));
         Some(source)
     }
 
-    fn into_one_partition<'s>(&'s self, connector: &'s str, more: &[&'s str]) -> Vec<&'s str> {
+    fn of_one_partition<'s>(&'s self, connector: &'s str, more: &[&'s str]) -> Vec<&'s str> {
         let fixed = [connector, &self.name, &self.name, "public.account", "--streaming"];
         [&fixed[..], &["topic.creation.default.partitions=1"], more].concat()
     }
@@ -51,7 +51,7 @@ impl Source {
     pub fn send_again(&mut self) {
         self.script(&["--delete", &self.connector]);
         self.connector = format!("{}_later", self.name);
-        self.script(&self.into_one_partition(&self.connector, &["snapshot.mode=no_data"]));
+        self.script(&self.of_one_partition(&self.connector, &["snapshot.mode=no_data"]));
     }
 
     fn create(test: &str) -> Option<Source> {
