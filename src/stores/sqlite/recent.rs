@@ -24,11 +24,14 @@ const BYTES: usize = 8 << 20;
 /// One write: table, key, and the row; `None` when it was deleted.
 pub type Written = (Arc<str>, Identity, Option<Row>);
 
+/// What is under a table's keys, each with the commit that wrote it.
+type Rows = FxHashMap<Identity, (i64, Option<Row>)>;
+
 /// Rows by table and key.
 #[derive(Default)]
 pub struct Recent {
     newest: i64,
-    tables: FxHashMap<Arc<str>, FxHashMap<Identity, (i64, Option<Row>)>>,
+    tables: FxHashMap<Arc<str>, Rows>,
     commits: VecDeque<Commit>,
     rows: usize,
     bytes: usize,
