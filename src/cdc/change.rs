@@ -137,6 +137,10 @@ impl Context<'_> {
 
     /// A message without a payload: in compacted and flattened topics it is the delete, else it follows one.
     pub fn tombstone(self) -> Result<Event, Fault> {
+        if self.message.key.is_none() && self.config.format != Format::Flattened {
+            // It names no row, and has none: its delete, which stands before it, did. (Of a flattened row it is the delete.)
+            return Ok(Event::Control(Control::Tombstone));
+        }
         let route = self.message.key.as_deref().and_then(key::route);
         let index = self.topic.table_of(self.config, &self.message.topic, route.as_deref())?;
         let Topic { values, tables, keys: schemas, .. } = self.topic;
@@ -145,11 +149,6 @@ impl Context<'_> {
             return Ok(Event::Control(Control::Outbox));
         }
         let bytes = self.message.key.as_ref();
-        let keyless = *key::declared(table.declared.as_deref()) == DeclaredKey::None;
-        if keyless && bytes.is_none() && self.config.format != Format::Flattened {
-            // It names no row: its delete, which stands before it, did. (Of a flattened row it would be the delete.)
-            return Ok(Event::Control(Control::Tombstone));
-        }
         let layouts = match values.last() {
             Some(schema) if !table.documents => &mut schema.keys,
             _ => &mut table.keys,
