@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 
 use super::change::Context;
 use super::flattened::Metadata;
@@ -174,7 +175,10 @@ pub struct Decoder {
     keyless: Row,
     schemas: RegistrySchemas,
     told: Told,
-    last_delete: Option<(Arc<str>, i32, i64, Bytes)>,
+    /// Of each partition: where its last delete stood, and the message's key. Of each, since partitions arrive in another
+    /// order when they are read again, and what was recognized then must be recognized now: a tombstone that counted as a
+    /// delete would be what is stored, and the delete before it stale.
+    last_deletes: FxHashMap<(Arc<str>, i32), (i64, Bytes)>,
 }
 
 impl Decoder {
@@ -182,7 +186,14 @@ impl Decoder {
     pub fn new(config: Config) -> Self {
         let schemas = RegistrySchemas::new(config.registry_id_bytes);
         let told = Told::new(config.transactions);
-        Decoder { config, topics: Topics::default(), keyless: Row::empty(), schemas, told, last_delete: None }
+        Decoder {
+            config,
+            topics: Topics::default(),
+            keyless: Row::empty(),
+            schemas,
+            told,
+            last_deletes: FxHashMap::default(),
+        }
     }
 
     /// The registry's schemas, to be completed before messages that name them are decoded.
@@ -214,7 +225,7 @@ impl Decoder {
         {
             // A copy: a slice would keep the whole batch of messages alive.
             let key = Bytes::copy_from_slice(key);
-            self.last_delete = Some((message.topic.clone(), message.partition, message.offset, key));
+            self.last_deletes.insert((message.topic.clone(), message.partition), (message.offset, key));
         }
         Ok(event)
     }
@@ -228,14 +239,15 @@ impl Decoder {
     }
 
     /// Whether this is the tombstone that follows a delete which was just decoded.
-    fn repeats_delete(&mut self, message: &Message) -> bool {
-        let Some((topic, partition, offset, key)) = self.last_delete.take_if(|_| message.value.is_none()) else {
+    fn repeats_delete(&self, message: &Message) -> bool {
+        if message.value.is_some() {
             return false;
-        };
-        topic == message.topic
-            && partition == message.partition
-            && offset.checked_add(1) == Some(message.offset)
-            && Some(&key) == message.key.as_ref()
+        }
+        let place = (message.topic.clone(), message.partition);
+        let last = self.last_deletes.get(&place);
+        last.is_some_and(|(offset, key)| {
+            offset.checked_add(1) == Some(message.offset) && Some(key) == message.key.as_ref()
+        })
     }
 }
 
