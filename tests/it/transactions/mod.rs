@@ -99,6 +99,8 @@ pub fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happen
     }
     assert_eq!(last, "", "it does not come to rest:\n{}", runner.log_tail());
     let at_rest = begun.elapsed();
+    // A process that was started this moment has not yet said what it does with SIGTERM.
+    std::thread::sleep(Duration::from_secs(2));
     let seen = reader.stop(&runner);
     assert_eq!(runner.terminate(Duration::from_secs(40)), Some(0), "{}", runner.log_tail());
     println!(
