@@ -90,7 +90,8 @@ pub fn run(test: &str, stages: &str, raw_store: impl Fn(&Bank) -> String, happen
     let written = writing.join().unwrap();
     let begun = Instant::now();
     let mut last = String::new();
-    while begun.elapsed() < Duration::from_secs(90) {
+    // The broker may first have to find out that a member is gone.
+    while begun.elapsed() < Duration::from_secs(240) {
         last = bank.difference();
         if last.is_empty() {
             break;
