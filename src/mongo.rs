@@ -71,6 +71,11 @@ pub fn unavailable(place: &str, error: &DriverError, advice: &[(i32, &str)]) -> 
     Error::Unavailable(format!("{place}: {text}"))
 }
 
+/// Whether a server that answers `hello` so has transactions and snapshots: a member of a replica set, or a router.
+pub fn has_transactions(hello: &Document) -> bool {
+    hello.get_str("setName").is_ok() || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid")
+}
+
 /// A number of any BSON type, 0 when it is absent.
 pub fn number(document: &Document, name: &str) -> i64 {
     match document.get(name) {

@@ -28,8 +28,8 @@ use crate::error::{Error, Result};
 use crate::mongo;
 
 /// What the network may take on top of the server's own time-out.
-pub(super) const NETWORK_GRACE: Duration = Duration::from_secs(15);
-pub(super) const ADVICE: &[(i32, &str)] =
+const NETWORK_GRACE: Duration = Duration::from_secs(15);
+const ADVICE: &[(i32, &str)] =
     &[(13, "the user needs find, insert, update, remove, createIndex, createCollection and collMod here")];
 
 /// A database on a server.
@@ -114,8 +114,7 @@ impl Server {
 
     /// Whether transactions are possible here: a server that stands alone has none.
     pub async fn check_transactions(&self) -> Result<()> {
-        let hello = self.run(doc! { "hello": 1 }).await?;
-        if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+        if mongo::has_transactions(&self.run(doc! { "hello": 1 }).await?) {
             return Ok(());
         }
         Err(Error::Config(format!(
@@ -210,12 +209,22 @@ impl Server {
         &self,
         call: impl Future<Output = Result<T, DriverError>> + Send + 'static,
     ) -> Result<T> {
+        self.finish(call).await?.map_err(|error| self.unavailable(&error))
+    }
+
+    /// Runs whatever asks the server to its end in a task of its own, within the time that it and the network have.
+    pub async fn finish<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let limit = self.timeout + NETWORK_GRACE;
         match tokio::time::timeout(limit, tokio::spawn(call)).await {
-            Ok(Ok(result)) => result.map_err(|error| mongo::unavailable(&self.place, &error, ADVICE)),
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.place))),
             Err(_) => Err(Error::Unavailable(format!("{}: no answer within {} s", self.place, limit.as_secs()))),
         }
+    }
+
+    /// What a driver's error says, as far as it may be told.
+    pub fn unavailable(&self, error: &DriverError) -> Error {
+        mongo::unavailable(&self.place, error, ADVICE)
     }
 
     fn failure(&self, error: &Document) -> Result<Failure> {

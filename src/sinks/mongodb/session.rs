@@ -12,9 +12,8 @@ use mongodb::options::{Acknowledgment, ReadConcern, ReadPreference, SelectionCri
 use mongodb::{ClientSession, Database};
 
 use super::command::Command;
-use super::server::{ADVICE, Answer, Found, NETWORK_GRACE, Server};
+use super::server::{Answer, Found, Server};
 use crate::error::{Error, Result};
-use crate::mongo;
 
 /// Transactions on a server, one at a time.
 pub(super) struct Session {
@@ -118,22 +117,9 @@ impl Session {
         let Some(session) = self.session.take() else {
             return Err(Error::Unavailable(format!("{}: a session got lost", self.server.place)).into());
         };
-        let (database, limit) = (self.server.database.clone(), self.server.timeout + NETWORK_GRACE);
-        match tokio::time::timeout(limit, tokio::spawn(call(session, database))).await {
-            Ok(Ok((session, done))) => {
-                self.session = Some(session);
-                done.map_err(|error| Trouble {
-                    cure: cure(&error),
-                    error: mongo::unavailable(&self.server.place, &error, ADVICE),
-                })
-            }
-            Ok(Err(_)) => {
-                Err(Error::Unavailable(format!("{}: the runtime is shutting down", self.server.place)).into())
-            }
-            Err(_) => {
-                Err(Error::Unavailable(format!("{}: no answer within {} s", self.server.place, limit.as_secs())).into())
-            }
-        }
+        let (session, done) = self.server.finish(call(session, self.server.database.clone())).await?;
+        self.session = Some(session);
+        done.map_err(|error| Trouble { cure: cure(&error), error: self.server.unavailable(&error) })
     }
 }
 

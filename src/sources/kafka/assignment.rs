@@ -91,9 +91,12 @@ impl Assignment {
         if !state.later_lives {
             return;
         }
-        for message in messages {
-            let place = (message.topic.to_string(), message.partition);
-            message.epoch = state.partitions.get(&place).map_or(message.epoch, |known| known.epoch);
+        // Messages of a partition arrive in runs: one look-up for each.
+        for run in messages.chunk_by_mut(|a, b| a.partition == b.partition && a.topic == b.topic) {
+            let place = run.first().map(|first| (first.topic.to_string(), first.partition));
+            if let Some(known) = place.and_then(|place| state.partitions.get(&place)) {
+                run.iter_mut().for_each(|message| message.epoch = known.epoch);
+            }
         }
     }
 

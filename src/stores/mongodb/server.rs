@@ -52,7 +52,7 @@ impl Server {
         let place = format!("{place}/{name}");
         let server = Server { database: client.database(&name), place };
         let hello = server.run(doc! { "hello": 1 }).await?;
-        if hello.get_str("setName").is_err() && hello.get_str("msg").ok() != Some("isdbgrid") {
+        if !mongo::has_transactions(&hello) {
             let text =
                 "a single server without a replica set has no snapshots: start it with --replSet and initiate it";
             return Err(Error::Config(format!("{}: {text}", server.place)));

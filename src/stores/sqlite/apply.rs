@@ -6,7 +6,7 @@
 //! Invariants: the commit number grows with every transaction that changed something, and when asked; positions are
 //! noted in the same transaction; an error leaves nothing behind.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Statement, TransactionBehavior};
@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::catalog::{Catalog, Table, source_from_text, source_text};
 use super::file::{broken, meta, set_meta, sql};
-use super::recent::{Recent, Written};
+use super::recent::{Recent, Written, locked};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Reject, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity};
@@ -35,10 +35,6 @@ impl Writer {
     /// A writer without knowledge, which tells `recent` what it writes.
     pub fn new(conn: Connection, recent: Arc<Mutex<Recent>>) -> Self {
         Writer { conn, catalog: Catalog::default(), data_version: 0, recent, runs: Runs::default() }
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Applies records in order as one durable commit.
@@ -66,20 +62,18 @@ impl Writer {
         if result.is_err() {
             self.catalog = Catalog::default();
             // A commit that failed may have happened all the same.
-            self.recent().forget();
+            locked(&self.recent).forget();
         }
         result
     }
 
     fn run(&mut self, work: impl FnOnce(&mut Batch<'_>) -> Result<()>) -> Result<Applied> {
-        let recent = self.recent.clone();
-        let recent = || recent.lock().unwrap_or_else(PoisonError::into_inner);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         // Changes with every commit of another connection: then our knowledge of tables and indexes may be old.
         let data_version: i64 = tx.query_row("PRAGMA data_version", [], |r| r.get(0)).map_err(sql)?;
         if data_version != self.data_version {
             self.catalog = Catalog::default();
-            recent().forget();
+            locked(&self.recent).forget();
             self.data_version = data_version;
         }
         let commit = meta(&tx, "commit")?.ok_or_else(|| broken("the commit number is missing"))? + 1;
@@ -103,8 +97,8 @@ impl Writer {
             set_meta(&tx, "commit", commit)?;
             tx.commit().map_err(sql)?;
             match written {
-                Some(written) => recent().publish(commit, written),
-                None => recent().forget(),
+                Some(written) => locked(&self.recent).publish(commit, written),
+                None => locked(&self.recent).forget(),
             }
         }
         Ok(applied)

@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use self::apply::Writer;
-use self::recent::Recent;
+use self::recent::{Recent, locked};
 use self::snapshot::Reader;
 use super::identity::{Identity, identity};
 use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow};
@@ -222,7 +222,7 @@ impl Snapshot for View {
         let mut rows = Vec::with_capacity(keys.len());
         let mut unknown = Vec::new();
         {
-            let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let recent = locked(&self.shared.recent);
             for (place, key) in keys.iter().enumerate() {
                 let row = recent.get(self.version, table, &identity(key.values()));
                 unknown.extend(row.is_none().then_some(place));

@@ -9,7 +9,7 @@
 //! Deliberately absent: rows that were only read. What is kept is bounded by commits, rows and bytes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
@@ -42,6 +42,11 @@ struct Commit {
     number: i64,
     keys: Vec<(Arc<str>, Identity)>,
     bytes: usize,
+}
+
+/// The rows, for as long as a few of them are looked at or told.
+pub fn locked(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Recent {
