@@ -92,6 +92,11 @@ impl Group {
         }
     }
 
+    /// Whether it is none of the source's transactions, but holds changes together that come again.
+    pub fn comes_again(&self) -> bool {
+        self.id.is_empty()
+    }
+
     /// Whether its beginning has come.
     pub fn has_begun(&self) -> bool {
         self.begun

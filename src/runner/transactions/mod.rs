@@ -38,7 +38,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Result};
 use crate::pipeline::Transactions;
-use crate::record::{Batch, Membership, News, Reject, Role, Torn, Unity};
+use crate::record::{Batch, Membership, Message, News, Reject, Role, Torn, Unity};
 use crate::stage::{Offsets, Place};
 
 pub use catch_up::CatchUp;
@@ -57,6 +57,8 @@ pub struct Gather {
     expected: Expected,
     places: FxHashMap<Place, usize>,
     queues: Vec<Queue>,
+    /// The queue of the connector's own topic.
+    markers: Option<usize>,
     /// Transactions that have not left, by number: older ones have lower numbers.
     groups: BTreeMap<u64, Group>,
     numbers: FxHashMap<Arc<str>, u64>,
@@ -114,6 +116,7 @@ impl Gather {
             expected: Expected::new(limits.prefix(), topics),
             places: FxHashMap::default(),
             queues: Vec::new(),
+            markers: None,
             groups: BTreeMap::new(),
             numbers: FxHashMap::default(),
             next_number: 0,
@@ -144,11 +147,7 @@ impl Gather {
             held.records.extend(std::iter::from_fn(|| records.next_if(|record| is_here(record.origin))));
             held.rejects.extend(std::iter::from_fn(|| rejects.next_if(|(_, reject)| is_here(reject.origin))));
             self.arrived += 1;
-            let place = (held.message.topic.clone(), held.message.partition);
-            let number = *self.places.entry(place).or_insert(self.queues.len());
-            if number == self.queues.len() {
-                self.queues.push(Queue::default());
-            }
+            let number = self.queue_of(&held.message);
             if self.queues.get(number).is_some_and(|queue| queue.has_seen(held.message.offset)) {
                 continue; // Partitions that come back are read from the last commit; this lane still holds the rest.
             }
@@ -161,6 +160,19 @@ impl Gather {
             }
         }
         Ok(())
+    }
+
+    /// The number of the queue that a message belongs into.
+    fn queue_of(&mut self, message: &Message) -> usize {
+        let place = (message.topic.clone(), message.partition);
+        let number = *self.places.entry(place).or_insert(self.queues.len());
+        if number == self.queues.len() {
+            self.queues.push(Queue::default());
+            if *message.topic == *self.limits.topic.value {
+                self.markers = Some(number);
+            }
+        }
+        number
     }
 
     /// What a message belongs to.
@@ -309,7 +321,7 @@ impl Gather {
         for number in inside {
             let Some(group) = self.groups.get(&number) else { continue };
             torn += 1;
-            if !group.is_complete() && !group.id.is_empty() {
+            if !group.is_complete() && !group.comes_again() {
                 self.torn.push_back(Given { id: group.id.clone(), why, begun: group.has_begun() });
             }
         }
@@ -379,19 +391,44 @@ impl Gather {
             return self.catch_up.reached(self.partitions()).filter(is_data).cloned().collect();
         }
         let Some(waited_for) = self.waited_for() else { return BTreeSet::new() };
-        let has_ended = self.groups.get(&waited_for).is_some_and(Group::has_ended);
-        let is_past = |(place, queue): &(&Place, &Queue)| {
-            let other = queue.back().is_some_and(|held| held.tie != Tie::Group(waited_for));
-            other && (has_ended || *place.0 != *self.limits.topic.value)
-        };
-        self.fronts().filter(is_past).map(|(place, _)| place.clone()).collect()
+        self.fronts()
+            .filter(|(place, queue)| self.is_past(waited_for, place, queue))
+            .map(|(place, _)| place.clone())
+            .collect()
+    }
+
+    /// Whether nothing that a transaction lacks can come in this partition any more, as far as that can be seen: a wrong
+    /// “yes” would let a partition rest that is waited for.
+    fn is_past(&self, waited_for: u64, place: &Place, queue: &Queue) -> bool {
+        let Some(group) = self.groups.get(&waited_for) else { return false };
+        if group.comes_again() {
+            return queue.again != Some(waited_for);
+        }
+        if *place.0 == *self.limits.topic.value {
+            return group.has_ended();
+        }
+        match self.place_in_commits(group) {
+            // Not even its beginning has been told, and in this partition that does not come.
+            None => queue.len() > 0,
+            Some(own) => {
+                queue.groups(0..queue.len()).rev().filter_map(|number| self.groups.get(&number)).any(|other| {
+                    let is_later = self.place_in_commits(other).is_none_or(|place| place > own);
+                    !other.comes_again() && is_later
+                })
+            }
+        }
+    }
+
+    /// Where in the order of the commits a transaction stands, once the connector's topic has told.
+    fn place_in_commits(&self, group: &Group) -> Option<u64> {
+        group.firsts.iter().find(|(queue, _)| Some(*queue) == self.markers).map(|(_, index)| *index)
     }
 
     /// The incomplete transaction that holds up the others: the first one in the order of the commits.
     fn waited_for(&self) -> Option<u64> {
         let is_open = |number: &u64| self.groups.get(number).is_some_and(|group| !group.is_complete());
-        let markers = self.fronts().find(|(place, _)| *place.0 == *self.limits.topic.value);
-        let first = markers.and_then(|(_, queue)| queue.groups(0..queue.len()).find(is_open));
+        let markers = self.markers.and_then(|number| self.queues.get(number));
+        let first = markers.and_then(|queue| queue.groups(0..queue.len()).find(is_open));
         first.or_else(|| self.groups.keys().copied().find(is_open))
     }
 

@@ -112,13 +112,8 @@ impl Queue {
         self.held.front()
     }
 
-    /// The last.
-    pub fn back(&self) -> Option<&Held> {
-        self.held.back()
-    }
-
     /// The transactions of some of the messages.
-    pub fn groups(&self, range: Range<usize>) -> impl Iterator<Item = u64> + '_ {
+    pub fn groups(&self, range: Range<usize>) -> impl DoubleEndedIterator<Item = u64> + '_ {
         self.held.range(range.start.min(self.held.len())..range.end.min(self.held.len())).filter_map(|held| match held
             .tie
         {

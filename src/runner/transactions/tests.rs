@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::pipeline::Spanned;
-use crate::record::{Epoch, Message, Op, Position, Record, Row, SourcePosition};
+use crate::record::{Epoch, Op, Position, Record, Row, SourcePosition};
 
 const MARKERS: &str = "bank.transaction";
 const TOPICS: [&str; 3] = ["bank.a", "bank.b", MARKERS];
@@ -54,6 +54,13 @@ impl Log {
         let changes =
             self.counts.iter().map(|(topic, n)| (topic.trim_start_matches("bank.").to_string(), *n)).collect();
         self.put(MARKERS, 0, member(id, Role::End { changes }), None);
+    }
+
+    /// The second message of a delete.
+    fn tombstone(&mut self, topic: &'static str, partition: i32) {
+        self.put(topic, partition, None, Some(Op::Delete));
+        let last = self.partitions.get_mut(&(topic, partition)).and_then(|messages| messages.last_mut());
+        last.unwrap().0.value = None;
     }
 
     fn transaction(&mut self, id: &str, changes: &[(&'static str, i32)]) {
@@ -462,6 +469,54 @@ fn partitions_that_are_ahead_rest_while_others_are_waited_for() {
     take(&mut gather, log.read_all("bank.b", 0));
     assert_eq!(released(&mut gather)[0].0, whole(10));
     assert!(ahead(&gather).is_empty());
+}
+
+/// As a lane reads: one partition is far behind, what is ahead rests, and no more is read than there is room for.
+#[test]
+fn whoever_lets_partitions_rest_waits_for_none_of_these() {
+    for seed in 0..400 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let log = log_with_tombstones(&mut random);
+        let places: Vec<_> = log.partitions.keys().copied().collect();
+        let slow = places[random.gen_range(0..places.len())];
+        let all: usize = log.partitions.values().map(Vec::len).sum();
+        let mut gather = gather(60, LONG, CatchUp::default());
+        let mut read: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+        let (mut left, mut ended, mut total) = (BTreeMap::new(), Vec::new(), 0);
+        for _ in 0..20_000 {
+            let resting = gather.ahead();
+            let place = places[random.gen_range(0..places.len())];
+            if resting.contains(&(place.0.into(), place.1)) || (place == slow && random.gen_bool(0.8)) {
+                continue;
+            }
+            let from = read.entry(place).or_default();
+            let batch = log.read(place.0, place.1, *from, random.gen_range(0..=gather.room().min(8)));
+            *from += batch.messages.len();
+            take(&mut gather, batch);
+            while let Some((batch, _)) = gather.release() {
+                total += batch.messages.len();
+                check_batch(&log, &batch, &mut left, &mut ended, seed);
+            }
+        }
+        assert_eq!((total, gather.held()), (all, 0), "seed {seed}: {read:?} {:?}", gather.ahead());
+    }
+}
+
+fn log_with_tombstones(random: &mut StdRng) -> Log {
+    let mut log = Log::default();
+    for number in 0..random.gen_range(40..120) {
+        let id = number.to_string();
+        log.begin(&id);
+        for _ in 0..random.gen_range(0..6) {
+            let (topic, partition) = (["bank.a", "bank.b"][random.gen_range(0..2)], random.gen_range(0..2));
+            log.change(&id, topic, partition);
+            if random.gen_bool(0.3) {
+                log.tombstone(topic, partition);
+            }
+        }
+        log.end(&id);
+    }
+    log
 }
 
 #[test]
