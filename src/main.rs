@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// Rows are many small allocations on several threads; mimalloc is faster there than the system's allocator.
+/// Without huge pages: buffers of some hundred KB come and go with every batch, and the kernel would zero 2 MB for each.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
