@@ -85,7 +85,8 @@ pub fn other(envelope: &Envelope<'_>) -> Result<Event, Fault> {
     if !aggregate_type.is_empty() {
         let details = additional_data.map(|mut at| text_map(&mut at)).transpose()?.unwrap_or_default();
         let (aggregate, kind) = (aggregate_type.to_string(), kind.to_string());
-        return Ok(Event::Control(Control::Notification { aggregate, kind, details }));
+        let at_ms = envelope.marks.timestamp.parse().ok();
+        return Ok(Event::Control(Control::Notification { aggregate, kind, at_ms, details }));
     }
     if !envelope.ts_ms.is_empty() && envelope.marks.foreign == 0 && envelope.source.is_none() {
         return Ok(Event::Control(Control::Heartbeat { ts_ms: envelope.ts_ms.parse().ok() }));

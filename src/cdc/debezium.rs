@@ -64,6 +64,8 @@ pub struct Marks<'a> {
     pub aggregate_type: &'a str,
     /// Notification: what happened.
     pub kind: &'a str,
+    /// Notification: when.
+    pub timestamp: &'a str,
     /// Where the notification's details stand.
     pub additional_data: Option<Cursor<'a>>,
     /// Where the block stands that names a change's transaction.
@@ -194,7 +196,8 @@ impl<'a> Marks<'a> {
                 self.cloud_event = true;
                 return cursor.skip().map(|_| ());
             }
-            "ts_us" | "ts_ns" | "schemaName" | "timestamp" => return cursor.skip().map(|_| ()),
+            "timestamp" => &mut self.timestamp,
+            "ts_us" | "ts_ns" | "schemaName" => return cursor.skip().map(|_| ()),
             _ => {
                 self.foreign += 1;
                 return cursor.skip().map(|_| ());

@@ -152,6 +152,8 @@ pub enum Control {
         aggregate: String,
         /// `STARTED`, `COMPLETED`, …
         kind: String,
+        /// When, by the connector's clock, in milliseconds since 1970.
+        at_ms: Option<i64>,
         /// Details.
         details: Vec<(String, String)>,
     },

@@ -38,6 +38,15 @@ pub enum News {
         /// Whether all tables are loaded.
         complete: bool,
     },
+    /// A snapshot has read a table to its end.
+    Scanned {
+        /// The table as pipelines call it.
+        table: String,
+        /// When, by the connector's clock, in milliseconds since 1970.
+        at_ms: i64,
+        /// How many rows it has.
+        rows: u64,
+    },
 }
 
 impl Batch {

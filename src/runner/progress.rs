@@ -173,6 +173,7 @@ impl PipelineProgress {
                     tracing::info!(pipeline = self.name, connector, "the source's initial load is complete");
                 }
             }
+            News::Scanned { .. } => {}
         }
     }
 

@@ -18,14 +18,16 @@ pub mod sqlite;
 
 pub use identity::{Identity, identity};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
-use crate::record::{Epoch, Message, Order, Position, Record, Reject, Row, SourcePosition, Value, lies_before};
+use crate::record::{
+    Epoch, Message, Op, Order, Position, Record, Reject, Row, SnapshotMark, SourcePosition, Value, lies_before,
+};
 
 /// Every store of this process, opened once per name.
 pub struct Stores {
@@ -192,9 +194,9 @@ pub trait RawStore: Send + Sync {
     /// Applies records in order as one durable commit.
     async fn apply(&self, records: Vec<Record>) -> Result<Applied>;
 
-    /// Makes tombstones of the live rows of a table that were last written from the partition of `by`, at a place of the
-    /// source's log before `than`. Gives them as deletes; those that `by` itself took before, again.
-    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>>;
+    /// Makes tombstones of the live rows of a table that were last written at a place of the source's log before the
+    /// sweep's. Gives them as deletes; those that the same sweep took before, again.
+    async fn sweep(&self, sweep: Sweep) -> Result<Vec<Record>>;
 
     /// Makes sure that rows can be looked up by each of `indexes`; fills new ones from the rows that are there.
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()>;
@@ -271,12 +273,53 @@ fn newest_positions(positions: Vec<(String, i32, i64)>) -> Vec<(String, i32, i64
     present.map(|((topic, partition), (_, offset))| (topic.to_string(), partition, offset)).collect()
 }
 
-/// What a sweep by a record at `by` makes of a row from `stored`.
-fn sweeps(stored: &Position, than: &SourcePosition, by: &Position) -> Order {
-    match stored.is_beside(by) {
-        true if stored.offset == by.offset => Order::Same,
-        true if lies_before(&stored.source, than) => Order::Newer,
-        _ => Order::Stale,
+/// Which rows of a table are gone since a snapshot did not show them.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The table.
+    pub table: Arc<str>,
+    /// Where in the source's log the snapshot was taken: rows from before it.
+    pub than: SourcePosition,
+    /// Only those last written from these partitions, as [`Sweep::partition`] names them.
+    pub within: Option<BTreeSet<String>>,
+}
+
+impl Sweep {
+    /// The name of a partition.
+    pub fn partition(topic: &str, epoch: Epoch, partition: i32) -> String {
+        format!("{}:{partition}", epoch.name(topic))
+    }
+
+    /// What it makes of a row from `stored`, and where the tombstone stands: in the source's log at the snapshot, in the
+    /// topic where the row stood, so that whatever comes after it there is newer.
+    fn judge(&self, stored: &Position) -> (Order, Position) {
+        let inside = || {
+            let name = Sweep::partition(&stored.topic, stored.epoch, stored.partition);
+            self.within.as_ref().is_none_or(|within| within.contains(&name))
+        };
+        let order = match () {
+            () if stored.source == self.than => Order::Same,
+            () if lies_before(&stored.source, &self.than) && inside() => Order::Newer,
+            () => Order::Stale,
+        };
+        (order, Position { source: self.than, ..stored.clone() })
+    }
+
+    /// A delete of a row, before its key and place are known.
+    fn delete(&self) -> Record {
+        Record {
+            table: self.table.clone(),
+            op: Op::Delete,
+            key: Row::empty(),
+            row: None,
+            patch: None,
+            before: None,
+            position: Position::derived(0),
+            version: 0,
+            changed_at: None,
+            snapshot: SnapshotMark::None,
+            origin: 0,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Source {
     dir: String,
     pub name: String,
     connector: String,
+    notified: bool,
 }
 
 impl Source {
@@ -22,6 +23,19 @@ impl Source {
         source.sql(
             "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
              INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
+        );
+        source.connect();
+        Some(source)
+    }
+
+    /// A database with two tables whose connector tells how its snapshots go on.
+    pub fn notified(test: &str) -> Option<Source> {
+        let mut source = Source::create(test)?;
+        source.notified = true;
+        source.sql(
+            "CREATE TABLE account (id bigint PRIMARY KEY, owner text);
+             INSERT INTO account SELECT n, 'owner ' || n FROM generate_series(1, 20) n;
+             CREATE TABLE other (id bigint PRIMARY KEY); INSERT INTO other VALUES (1)",
         );
         source.connect();
         Some(source)
@@ -63,23 +77,28 @@ impl Source {
             return None;
         };
         let name = format!("accounts_{test}_{}", std::process::id());
-        let source = Source { postgres, brokers, dir, connector: name.clone(), name };
+        let source = Source { postgres, brokers, dir, connector: name.clone(), name, notified: false };
         source.run("postgres", &format!("CREATE DATABASE {}", source.name));
         Some(source)
     }
 
     /// Starts a connector that takes a snapshot and streams what comes after it.
     fn connect(&mut self) {
-        let fixed = [&*self.connector, &*self.name, &*self.name, "public.account", "--streaming"];
-        let schemas = ["key.converter.schemas.enable=true", "value.converter.schemas.enable=true"];
-        self.script(&[&fixed[..], &schemas].concat());
+        let tables = if self.notified { "public.account,public.other" } else { "public.account" };
+        let fixed = [&*self.connector, &*self.name, &*self.name, tables, "--streaming"];
+        // Keys have no schema: it would hold the database's name, and put them into other partitions in each run.
+        let schemas = ["value.converter.schemas.enable=true"];
+        let topic = format!("notification.sink.topic.name={}", self.notifications());
+        let notified = ["notification.enabled.channels=sink", &*topic];
+        let notified = if self.notified { &notified[..] } else { &[] };
+        self.script(&[&fixed[..], &schemas, notified].concat());
     }
 
     /// The connector and its slot are lost; `unseen` happens; another one takes a new snapshot into the same topic.
     pub fn reconnect(&mut self, unseen: &str) {
         self.script(&["--delete", &self.connector]);
         self.sql(unseen);
-        self.connector += "_again";
+        self.connector += "_2";
         self.connect();
     }
 
@@ -106,6 +125,10 @@ impl Source {
     pub fn rows(&self) -> Vec<serde_json::Value> {
         let rows = self.sql("SELECT row_to_json(account)::text FROM account ORDER BY id");
         rows.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    pub fn notifications(&self) -> String {
+        format!("{}.notifications", self.name)
     }
 
     pub fn topic(&self) -> String {

@@ -561,8 +561,8 @@ impl headwater::stores::RawStore for Gated {
         let _turn = self.turns.take(self.actor).await;
         self.store.apply(records).await
     }
-    async fn sweep(&self, than: SourcePosition, by: Record) -> headwater::Result<Vec<Record>> {
-        self.store.sweep(than, by).await
+    async fn sweep(&self, sweep: headwater::stores::Sweep) -> headwater::Result<Vec<Record>> {
+        self.store.sweep(sweep).await
     }
     async fn ensure_indexes(&self, indexes: &[headwater::stores::Index]) -> headwater::Result<()> {
         self.store.ensure_indexes(indexes).await

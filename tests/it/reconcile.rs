@@ -1,9 +1,13 @@
 //! Rows that were deleted while no connector looked, through the real PostgreSQL and Debezium: a second snapshot in the same
-//! topic does not show them; a table under `reconcile` loses them, another one keeps them.
+//! topic does not show them; a table under `reconcile` loses them, another one keeps them. With notifications no change has
+//! to follow the snapshot, and the table may have become empty.
+
+use std::time::{Duration, Instant};
 
 use crate::accounts::{Source, as_json, key};
 use crate::raw_copy::RawCopy;
 
+/// Keys have the same partitions in each run, and each of the four has rows that stay.
 async fn second_snapshot(test: &str, store: &str) {
     let Some(mut source) = Source::start(test) else { return };
     let (name, brokers, topic) = (source.name.clone(), source.brokers.clone(), source.topic());
@@ -36,14 +40,62 @@ async fn a_second_snapshot_takes_out_what_it_does_not_show() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_snapshot_takes_out_what_it_does_not_show_in_mongodb() {
+    let Some((uri, drop)) = mongodb_store("reconcile") else { return };
+    second_snapshot("mongo", &uri).await;
+    drop.await;
+}
+
+/// A store in MongoDB, and what removes it.
+fn mongodb_store(test: &str) -> Option<(String, impl Future<Output = ()>)> {
     let Ok(server) = std::env::var("HEADWATER_TEST_MONGODB") else {
         println!("skipped: HEADWATER_TEST_MONGODB is not set");
-        return;
+        return None;
     };
     let (host, options) = server.split_once("/?").unwrap_or((&server, ""));
-    let name = format!("headwater_reconcile_{}", std::process::id());
+    let name = format!("headwater_{test}_{}", std::process::id());
     let uri = format!("{}/{name}?{options}", host.trim_end_matches('/'));
-    second_snapshot("mongo", &uri).await;
-    let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
-    client.database(&name).drop().await.unwrap();
+    let place = uri.clone();
+    let drop = async move {
+        let client = mongodb::Client::with_uri_str(&place).await.unwrap();
+        client.database(&name).drop().await.unwrap();
+    };
+    Some((uri, drop))
+}
+
+async fn told_of_its_end(test: &str, store: &str) {
+    let Some(mut source) = Source::notified(test) else { return };
+    let other = format!("{}.public.other", source.name);
+    let topics = [source.topic(), other, source.notifications()].join("\", \"");
+    let copy = RawCopy::into(&source.name, &source.brokers, &topics, "{}", store, ", reconcile: [account]");
+    assert_eq!(copy.rows_up_to("account", &key(20)).await.len(), 20);
+    let equal = async |source: &Source, why: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while as_json(&copy.rows("account").await) != source.rows() {
+            assert!(Instant::now() < deadline, "{why}: {:?}", as_json(&copy.rows("account").await));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    // Only one row stays: three of the four partitions show nothing.
+    source.reconnect("DELETE FROM account WHERE id <> 3");
+    equal(&source, "no change follows the snapshot").await;
+    source.sql("INSERT INTO account VALUES (4, 'back'), (30, 'new')");
+    copy.rows_up_to("account", &key(30)).await;
+    equal(&source, "what comes later is newer").await;
+    source.reconnect("DELETE FROM account; INSERT INTO other VALUES (2)");
+    equal(&source, "the table is empty").await;
+    source.sql("INSERT INTO account VALUES (5, 'back'), (31, 'new')");
+    copy.rows_up_to("account", &key(31)).await;
+    equal(&source, "it has rows again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notified_snapshot_takes_out_what_it_does_not_show_from_quiet_partitions_and_empty_tables() {
+    told_of_its_end("told", "copy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notified_snapshot_takes_out_what_it_does_not_show_in_mongodb() {
+    let Some((uri, drop)) = mongodb_store("told") else { return };
+    told_of_its_end("told_mongo", &uri).await;
+    drop.await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater::record::{Epoch, Kind, Message, Op, Patch, Position, Record, Row, SourcePosition, TableSchema, Value};
-use headwater::stores::{Index, Parked, SharedStore, Snapshot, Stores};
+use headwater::stores::{Index, Parked, SharedStore, Snapshot, Stores, Sweep};
 
 /// A store that can be opened again.
 pub struct Engine {
@@ -798,15 +798,26 @@ async fn a_sweep_takes_what_one_partition_wrote_before_a_place(engine: &Engine) 
     apply(&store, rows.to_vec()).await;
     apply(&store, vec![row(2, pg(0, 7, 50))]).await;
     let place = SourcePosition::Postgres { incarnation: 7, commit_lsn: 50, lsn: 50 };
-    let by = record(Op::Update, id(5), Some(account(5, 1, "x")), pg(0, 9, 70));
-    apply(&store, vec![by.clone()]).await;
-    let gone = store.sweep(place, by.clone()).await.unwrap();
+    let sweep = |within: Option<&str>| {
+        let within = within.map(|name| [name.to_string()].into());
+        store.sweep(Sweep { table: "account".into(), than: place, within })
+    };
+    let gone = sweep(Some("bank.public.account:0")).await.unwrap();
     let keys: Vec<_> = gone.iter().map(|r| (r.op, r.key.clone(), r.position.offset)).collect();
-    assert_eq!(keys, [(Op::Delete, id(1), 9)], "another partition, no place, and what lies behind it stay");
+    assert_eq!(keys, [(Op::Delete, id(1), 1)], "another partition, no place, and what lies behind it stay");
     assert_eq!(contents(&store).await.len(), 4);
-    assert_eq!(store.sweep(place, by).await.unwrap().len(), 1, "again the same, so that what is derived follows");
+    assert_eq!(
+        sweep(Some("bank.public.account:0")).await.unwrap(),
+        gone,
+        "again the same, so that what is derived follows"
+    );
+    assert_eq!(sweep(None).await.unwrap().len(), 2, "now the other partition, too");
+    assert_eq!(contents(&store).await.len(), 3);
+    // What was swept stays so when it is read again; what comes behind it in its partition is newer.
     let (_, stale) = apply(&store, vec![row(1, pg(0, 1, 10))]).await;
-    assert_eq!(stale, 1);
+    assert_eq!((stale, contents(&store).await.len()), (1, 3));
+    apply(&store, vec![row(1, pg(0, 10, 50))]).await;
+    assert_eq!(contents(&store).await.len(), 4);
 }
 
 /// What a store remembers of its own writes never stands before what another process has written since.

@@ -259,7 +259,7 @@ impl Stage for DebeziumStage {
             batch.members.extend(self.decoder.take_membership().map(|membership| (origin, membership)));
             match decoded {
                 Ok(Event::Change(record)) => batch.records.push(record),
-                Ok(Event::Control(control)) => batch.news.extend(news(&control)),
+                Ok(Event::Control(control)) => batch.news.extend(news(self.config.names, &control)),
                 Err(fault) => {
                     let (code, reason) = (fault.code, fault.reason.into_owned());
                     let table = self.decoder.table_of(message).map(str::to_string);
@@ -288,16 +288,41 @@ impl DebeziumStage {
 }
 
 /// What an event that is no change of a row tells about its source.
-fn news(control: &Control) -> Option<News> {
+fn news(names: Names, control: &Control) -> Option<News> {
     match control {
         Control::Heartbeat { ts_ms } => ts_ms.map(|at_ms| News::Alive { at_ms }),
-        Control::Notification { aggregate, kind, details } if aggregate == "Initial Snapshot" => {
-            let name = details.iter().find(|(name, _)| name == "connector_name").map(|(_, value)| value.clone());
+        Control::Notification { aggregate, kind, at_ms, details } if aggregate == "Initial Snapshot" => {
+            if kind == "TABLE_SCAN_COMPLETED" {
+                return scanned(names, (*at_ms)?, details);
+            }
             let complete = matches!(kind.as_str(), "COMPLETED" | "SKIPPED");
-            Some(News::InitialLoad { connector: name.unwrap_or_default(), complete })
+            let connector = detail(details, "connector_name").unwrap_or_default().to_string();
+            Some(News::InitialLoad { connector, complete })
         }
         _ => None,
     }
+}
+
+fn detail<'d>(details: &'d [(String, String)], name: &str) -> Option<&'d str> {
+    details.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// How many rows a snapshot found in a table; nothing where two tables of the connector have the same name here.
+fn scanned(names: Names, at_ms: i64, details: &[(String, String)]) -> Option<News> {
+    let called = |collection: &str| {
+        let mut parts = collection.trim().rsplit('.');
+        let table = parts.next().unwrap_or_default();
+        match (names, parts.next()) {
+            (Names::Qualified, Some(schema)) => format!("{schema}.{table}"),
+            _ => table.to_string(),
+        }
+    };
+    let read = detail(details, "status").is_none_or(|status| matches!(status, "SUCCEEDED" | "EMPTY"));
+    let table = detail(details, "scanned_collection").filter(|_| read).map(called)?;
+    let all = detail(details, "data_collections").unwrap_or_default();
+    let alone = all.split(',').filter(|other| called(other) == table).count() <= 1;
+    let rows = detail(details, "total_rows_scanned")?.parse().ok().filter(|_| alone)?;
+    Some(News::Scanned { table, at_ms, rows })
 }
 
 /// A table whose columns are declared is closed; one whose key alone is declared is open.
@@ -356,15 +381,25 @@ mod tests {
             );
             message("notifications", &value)
         };
+        let scan = |status: &str, all: &str| {
+            let value = format!(
+                r#"{{"id":"x","aggregate_type":"Initial Snapshot","type":"TABLE_SCAN_COMPLETED","additional_data":{{"scanned_collection":"public.a","total_rows_scanned":"3","status":"{status}","data_collections":"{all}"}},"timestamp":7}}"#
+            );
+            message("notifications", &value)
+        };
         let messages = vec![
             message("__debezium-heartbeat.bank", r#"{"ts_ms":5}"#),
             notification("STARTED"),
             notification("COMPLETED"),
+            scan("SUCCEEDED", "public.a,public.b"),
+            scan("SQL_EXCEPTION", "public.a,public.b"),
+            scan("SUCCEEDED", "public.a,other.a"),
             message("bank.transaction", r#"{"status":"BEGIN","id":"1:2","event_count":null,"data_collections":null}"#),
         ];
         let batch = stage.process(Batch::from_messages(messages)).await.unwrap();
         let load = |complete| News::InitialLoad { connector: "bank".into(), complete };
-        assert_eq!(batch.news, [News::Alive { at_ms: 5 }, load(false), load(true)]);
+        let scanned = News::Scanned { table: "a".into(), at_ms: 7, rows: 3 };
+        assert_eq!(batch.news, [News::Alive { at_ms: 5 }, load(false), load(true), scanned]);
         assert!(batch.records.is_empty() && batch.rejects.is_empty());
     }
 }

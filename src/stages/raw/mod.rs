@@ -8,7 +8,7 @@
 //! What leaves is durable: complete rows (unchanged values filled in), re-delivered ones included, so that later stages
 //! derive from them again after a crash. Stale changes do not leave, a truncate leaves as the deletes that it means, and
 //! rows of tables without a key leave with the key under which they are stored. A table under `reconcile` loses the rows
-//! that a later snapshot of the whole table did not show (`reconcile.rs`).
+//! that a later snapshot of the whole table did not show (`reconcile`).
 
 mod reconcile;
 
@@ -63,10 +63,7 @@ impl Stage for Raw {
         let store = self.store.as_ref().ok_or_else(|| Error::Broken("raw: used before it was opened".into()))?;
         let records = std::mem::take(&mut batch.records);
         let taken = records.len();
-        let sweeps = match &mut self.reconciler {
-            Some(reconciler) => reconciler.observe(&records).await?,
-            None => Vec::new(),
-        };
+        let seen = self.reconciler.as_mut().map(|reconciler| reconciler.look(&records));
         let applied = store.apply(records).await?;
         tracing::debug!(
             store = store.id(),
@@ -77,8 +74,12 @@ impl Stage for Raw {
             "applied"
         );
         batch.records = applied.records;
-        for sweep in sweeps {
-            batch.records.extend(sweep.run(&**store).await?);
+        // Without a message there is none that the deletes could come from.
+        if let (Some(reconciler), Some(seen), Some(origin)) =
+            (&mut self.reconciler, seen, batch.messages.len().checked_sub(1))
+        {
+            let origin = u32::try_from(origin).unwrap_or(u32::MAX);
+            batch.records.extend(reconciler.sweep(seen, &batch.news, origin).await?);
         }
         batch.rejects.extend(applied.rejects.into_iter().map(|(_, reject)| reject));
         Ok(batch)

@@ -202,20 +202,20 @@ impl MongoStore {
         for table in tables.values() {
             self.note_truncate(table, at).await?;
         }
-        let gone = self.bury_where(&record, filter, |stored| supersedes(stored, at)).await?;
+        let gone = self.bury_where(&record, filter, |stored| (supersedes(stored, at), at.clone())).await?;
         applied.records.extend(gone);
         Ok(())
     }
 
-    /// Makes tombstones at the record's place of the rows that it is newer than, and gives them as deletes; those that it
-    /// took before, again. `filter` says which rows it may be newer than.
+    /// Makes tombstones of the rows that the record is newer than, and gives them as deletes; those that it took before,
+    /// again. `filter` says which rows it may be newer than, `judge` of a row's place which it is and where its tombstone
+    /// stands.
     pub(super) async fn bury_where(
         &self,
         record: &Record,
         filter: RawDocumentBuf,
-        order_of: impl Fn(&Position) -> Order,
+        judge: impl Fn(&Position) -> (Order, Position),
     ) -> Result<Vec<Record>> {
-        let at = &record.position;
         for _ in 0..ATTEMPTS {
             let tables = catalog::tables(&self.server, std::slice::from_ref(&record.table)).await?;
             let Some(table) = tables.get(&record.table) else { continue };
@@ -225,17 +225,25 @@ impl MongoStore {
             let (mut gone, mut statements) = (Vec::new(), Vec::new());
             for document in &found {
                 let (id, state) = State::read(document, table, &self.shapes)?;
-                let order = order_of(&state.position);
+                let (order, position) = judge(&state.position);
                 if order == Order::Stale || (order == Order::Newer) == state.dead {
                     continue;
                 }
                 if order == Order::Newer {
-                    let set = rawdoc! { "dead": true, "at": write_position(at), "v": state.revision + 1 };
+                    let set = rawdoc! { "dead": true, "at": write_position(&position), "v": state.revision + 1 };
                     statements.push(guarded(&id, state.revision, RawBson::Document(rawdoc! { "$set": set })));
                 }
                 let key = key_row(&id, &self.shapes.get(&state.shape)?.key, state.stored.as_ref());
                 let key = key.map_err(catalog::broken)?;
-                gone.push(Record { op: Op::Delete, key, row: None, patch: None, before: None, ..record.clone() });
+                gone.push(Record {
+                    op: Op::Delete,
+                    key,
+                    row: None,
+                    patch: None,
+                    before: None,
+                    position,
+                    ..record.clone()
+                });
             }
             let expected = statements.len() as u64;
             if self.server.update(&table.collection, statements).await?.matched == expected {

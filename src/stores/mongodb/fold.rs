@@ -77,7 +77,9 @@ impl<'a> Fold<'a> {
         let known = self.states.get(&id);
         let order = known.map_or(Order::Newer, |known| supersedes(&known.position, &record.position));
         // A tombstone may be older than the truncate, and the row lie between them.
-        if order == Order::Stale || self.is_truncated(record) {
+        // And what a sweep took is gone, though it stands where its row stood.
+        let gone = order == Order::Same && known.is_some_and(|known| known.dead);
+        if order == Order::Stale || gone || self.is_truncated(record) {
             return Outcome::Stale;
         }
         let mut whole = None;
@@ -172,7 +174,7 @@ impl<'a> Fold<'a> {
         let key = instance_key(&record.position);
         let id = identity(key.values());
         match self.states.get(&id) {
-            Some(known) if supersedes(&known.position, &record.position) != Order::Same => return None,
+            Some(known) if known.dead || supersedes(&known.position, &record.position) != Order::Same => return None,
             Some(_) => {}
             None if self.is_truncated(record) => return None,
             None => {

@@ -30,10 +30,11 @@ use bson::rawdoc;
 
 use self::catalog::Shapes;
 use self::server::Server;
+use self::state::source_text;
 use super::resent::Runs;
-use super::{Applied, Index, Parked, RawStore, Snapshot, sweeps};
+use super::{Applied, Index, Parked, RawStore, Snapshot, Sweep};
 use crate::error::{Error, Result};
-use crate::record::{Position, Record, SourcePosition, TableSchema};
+use crate::record::{Record, TableSchema};
 
 /// Layout of the database. A newer one is refused, an older one would be migrated here.
 const FORMAT: i64 = 1;
@@ -89,13 +90,12 @@ impl RawStore for MongoStore {
         self.apply_batch(records).await
     }
 
-    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>> {
-        let judge = |stored: &Position| sweeps(stored, &than, &by.position);
+    async fn sweep(&self, sweep: Sweep) -> Result<Vec<Record>> {
         // Most rows are the snapshot's own: they need not be looked at.
-        let shown = serde_json::to_string(&than).map_err(catalog::broken)?;
-        let topic = by.position.epoch.name(&by.position.topic);
-        let candidates = rawdoc! { "at.t": &*topic, "at.p": by.position.partition, "at.s": { "$ne": shown } };
-        self.bury_where(&by, candidates, judge).await
+        let shown = source_text(&sweep.than);
+        let candidates =
+            rawdoc! { "$or": [{ "dead": false, "at.s": { "$ne": &*shown } }, { "dead": true, "at.s": &*shown }] };
+        self.bury_where(&sweep.delete(), candidates, |stored| sweep.judge(stored)).await
     }
 
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()> {

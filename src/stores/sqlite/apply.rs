@@ -16,11 +16,11 @@ use super::catalog::{Catalog, Table, source_from_text, source_text};
 use super::file::{broken, meta, set_meta, sql};
 use super::recent::{Recent, Written, locked};
 use crate::error::Result;
-use crate::record::{Op, Order, Position, Record, Reject, Row, SourcePosition, supersedes};
+use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity};
 use crate::stores::merge::{MISSING, completed, indexed_value, is_incomplete};
 use crate::stores::resent::Runs;
-use crate::stores::{Applied, codec};
+use crate::stores::{Applied, Sweep, codec};
 
 /// The connection that writes.
 pub struct Writer {
@@ -52,8 +52,8 @@ impl Writer {
     }
 
     /// Takes the rows out that a snapshot did not show.
-    pub fn sweep(&mut self, than: &SourcePosition, by: &Record) -> Result<Vec<Record>> {
-        self.transaction(|batch| batch.sweep(than, by)).map(|applied| applied.records)
+    pub fn sweep(&mut self, sweep: &Sweep) -> Result<Vec<Record>> {
+        self.transaction(|batch| batch.sweep(sweep)).map(|applied| applied.records)
     }
 
     /// Runs `work` in a transaction. What was cached in vain is forgotten.
@@ -190,7 +190,9 @@ impl Batch<'_> {
         };
         let order = supersedes(&known.position, &record.position);
         // A tombstone may be older than the truncate, and the row lie between them.
-        if order == Order::Stale || table.has_truncated(&record.position) {
+        // And what a sweep took is gone, though it stands where its row stood.
+        let gone = order == Order::Same && known.deleted;
+        if order == Order::Stale || gone || table.has_truncated(&record.position) {
             self.applied.stale += 1;
             return Ok(());
         }

@@ -14,7 +14,7 @@ use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
 use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
 use crate::stores::resent::{Place, Twin, Verdict, judge, origin, place, predecessor};
-use crate::stores::{codec, sweeps};
+use crate::stores::{Sweep, codec};
 
 impl Batch<'_> {
     /// Every row older than the truncate becomes a tombstone and leaves as a delete, so that whatever was derived from
@@ -29,19 +29,23 @@ impl Batch<'_> {
             self.catalog.forget(&table.name);
             self.changed = true;
         }
-        self.bury_where(table, record, |stored| supersedes(stored, at))
+        self.bury_where(table, record, |stored| (supersedes(stored, at), at.clone()))
     }
 
     /// The rows that a snapshot did not show; as a truncate of some rows.
-    pub(super) fn sweep(&mut self, than: &SourcePosition, by: &Record) -> Result<()> {
-        let table = self.catalog.table(self.conn, &by.table)?;
-        self.bury_where(&table, by, |stored| sweeps(stored, than, &by.position))
+    pub(super) fn sweep(&mut self, sweep: &Sweep) -> Result<()> {
+        let table = self.catalog.table(self.conn, &sweep.table)?;
+        self.bury_where(&table, &sweep.delete(), |stored| sweep.judge(stored))
     }
 
-    /// Makes tombstones at the record's place of the rows that it is newer than, and gives them as deletes; those that it
-    /// took before, again.
-    fn bury_where(&mut self, table: &Table, record: &Record, order_of: impl Fn(&Position) -> Order) -> Result<()> {
-        let at = &record.position;
+    /// Makes tombstones of the rows that the record is newer than, and gives them as deletes; those that it took before,
+    /// again. `judge` says of a row's place which it is and where its tombstone stands.
+    fn bury_where(
+        &mut self,
+        table: &Table,
+        record: &Record,
+        judge: impl Fn(&Position) -> (Order, Position),
+    ) -> Result<()> {
         let mut gone = Vec::new();
         let text = format!(
             "SELECT topic, partition, \"offset\", source, deleted, schema, row, key FROM {} ORDER BY key",
@@ -51,7 +55,7 @@ impl Batch<'_> {
         let mut rows = statement.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             let deleted: bool = row.get(4).map_err(sql)?;
-            let order = order_of(&read_position(self.conn, self.catalog, row, 0)?);
+            let (order, at) = judge(&read_position(self.conn, self.catalog, row, 0)?);
             if order == Order::Stale || (order == Order::Newer) == deleted {
                 continue;
             }
@@ -60,11 +64,11 @@ impl Batch<'_> {
             let text = row.get_ref(6).map_err(sql)?.as_str_or_null().map_err(broken)?;
             let row = text.filter(|_| is_vague(&shape.key)).map(|text| codec::read_row(text, &shape.row)).transpose();
             let row = row.map_err(|e| broken(format!("table {}: {e}", table.name)))?;
-            gone.push((key_row(&key, &shape.key, row.as_ref()).map_err(broken)?, key, order));
+            gone.push((key_row(&key, &shape.key, row.as_ref()).map_err(broken)?, key, order, at));
         }
-        for (key_row, key, order) in gone {
+        for (key_row, key, order, position) in gone {
             if order == Order::Newer {
-                self.bury(table, &key, at, false)?;
+                self.bury(table, &key, &position, false)?;
             }
             self.applied.records.push(Record {
                 op: Op::Delete,
@@ -72,6 +76,7 @@ impl Batch<'_> {
                 row: None,
                 patch: None,
                 before: None,
+                position,
                 ..record.clone()
             });
         }
@@ -128,7 +133,7 @@ impl Batch<'_> {
         let key = identity(record.key.values());
         let digest = record.row.as_ref().map(digest).unwrap_or_default();
         let stored = match self.known(table, &key, false)? {
-            Some(known) => supersedes(&known.position, &record.position) == Order::Same,
+            Some(known) => !known.deleted && supersedes(&known.position, &record.position) == Order::Same,
             None => {
                 !self.was_sent_before(table, &record, &digest, first)?
                     && self.insert(table, &key, &record, Some(&digest))?

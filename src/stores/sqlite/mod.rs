@@ -33,9 +33,9 @@ use self::apply::Writer;
 use self::recent::{Recent, locked};
 use self::snapshot::Reader;
 use super::identity::{Identity, identity};
-use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow};
+use super::{Applied, Index, Parked, RawStore, ScannedRow, Snapshot, StoredRow, Sweep};
 use crate::error::{Error, Result};
-use crate::record::{Record, Row, SourcePosition, Value};
+use crate::record::{Record, Row, Value};
 
 /// Idle reading connections that are kept for the next snapshot.
 const READERS_KEPT: usize = 16;
@@ -118,8 +118,8 @@ impl RawStore for SqliteStore {
         self.write(move |writer| writer.apply(records)).await
     }
 
-    async fn sweep(&self, than: SourcePosition, by: Record) -> Result<Vec<Record>> {
-        self.write(move |writer| writer.sweep(&than, &by)).await
+    async fn sweep(&self, sweep: Sweep) -> Result<Vec<Record>> {
+        self.write(move |writer| writer.sweep(&sweep)).await
     }
 
     async fn ensure_indexes(&self, indexes: &[Index]) -> Result<()> {
