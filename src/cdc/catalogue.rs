@@ -164,6 +164,31 @@ fn metadata_of_flattened_rows_has_the_prefix_and_names_of_the_transformation() {
 }
 
 #[test]
+fn flattened_rows_that_name_their_table_have_its_types_whatever_came_before() {
+    let table = |name: &str, kind: &str| {
+        let columns = vec![DeclaredColumn::new("v", kind).unwrap()];
+        let key = DeclaredKey::Columns(vec!["id".into()]);
+        (name.to_string(), Arc::new(DeclaredTable { name: name.into(), key, columns }))
+    };
+    let tables = [table("day", "date"), table("amount", "decimal(18,2)"), table("flag", "bool")].into();
+    let mut decoder = Decoder::new(Config { tables, ..flattened() });
+    let row = |table: &str, v: &str| format!(r#"{{"id":7,"v":{v},"__op":"c","__table":"{table}"}}"#);
+    let told = [("day", "18460", r#""2020-07-17""#), ("amount", "\"/w==\"", "-0.01"), ("flag", "1", "true")];
+    for (name, v, expected) in told.into_iter().chain(told.into_iter().rev()).chain(told) {
+        let Event::Change(record) = decoder.decode(&message("all", 0, ID, Some(&row(name, v))), 0).unwrap() else {
+            panic!()
+        };
+        let expected = format!(r#"{{"id":7,"v":{expected}}}"#);
+        assert_eq!((&*record.table, self::row(&record), record.key.to_json()), (name, expected, r#"{"id":7}"#.into()));
+    }
+    // What fits no table is told of the one that the row names.
+    let fault = decoder.decode(&message("all", 0, ID, Some(&row("day", "\"x\""))), 0).unwrap_err();
+    assert!(fault.reason.contains("column `v`: expected a date"), "{fault:?}");
+    let fault = decoder.decode(&message("all", 0, ID, Some(&row("day", "true"))), 0).unwrap_err();
+    assert!(fault.reason.contains("column `v`: expected a date"), "{fault:?}");
+}
+
+#[test]
 fn headers_tell_the_operation_in_every_header_converters_form() {
     for op in ["d", "\"d\"", r#"{"schema":{"type":"string","optional":false},"payload":"d"}"#] {
         let headers = vec![(Arc::from("__op"), Some(Bytes::copy_from_slice(op.as_bytes())))];

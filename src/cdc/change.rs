@@ -4,7 +4,7 @@ use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event, Format}
 use super::key::{self, Keys};
 use super::layout::Layouts;
 use super::parts::Part;
-use super::retype::Retype;
+use super::retype::{Retype, Without};
 use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
@@ -51,6 +51,8 @@ pub struct RowPlan<'p> {
     pub before: bool,
     /// Whether rows are MongoDB's documents.
     pub documents: bool,
+    /// Takes metadata out of flattened rows.
+    pub without: &'p mut Without,
     config: &'p Config,
     declared: Option<&'p DeclaredTable>,
     retype: &'p mut Retype,
@@ -84,7 +86,7 @@ impl Context<'_> {
     ) -> Result<Event, Fault> {
         let guessed = self.topic.last;
         let index = self.topic.table(self.config, source, &self.message.topic)?;
-        let Topic { values, tables, keys: schemas, .. } = self.topic;
+        let Topic { values, tables, keys: schemas, without, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
         let documents = table.documents;
         let (layouts, key_layouts) = match schema.and_then(|schema| values.get(schema)) {
@@ -95,8 +97,16 @@ impl Context<'_> {
         let before = op != Op::Truncate && (self.config.keep_before || needs_before(declared, op));
         let as_guessed = schema.is_some() || guessed == index;
         let (retype, definition) = (&mut table.retype, table.declared.as_deref());
-        let plan =
-            RowPlan { layouts, as_guessed, before, documents, config: self.config, declared: definition, retype };
+        let plan = RowPlan {
+            layouts,
+            as_guessed,
+            before,
+            documents,
+            without,
+            config: self.config,
+            declared: definition,
+            retype,
+        };
         let Rows { row, before, patch } = read(plan)?;
         let mut keys = Keys { registry: self.schemas, schemas, layouts: key_layouts, config: self.config };
         let bytes = self.message.key.as_ref();

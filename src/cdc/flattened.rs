@@ -13,6 +13,7 @@ use super::change::{Context, Rows, parse_op};
 use super::column::Reader;
 use super::decoder::{Config, Event};
 use super::json::{Cursor, Next, Text};
+use super::layout::Layouts;
 use super::parts::{self, scalar};
 use super::payload::Payload;
 use super::source::Source;
@@ -84,13 +85,39 @@ pub fn decode(context: Context<'_>, value: &Bytes) -> Result<Event, Fault> {
             None => return Err(Fault::new("flattened.shape", "the row's table is not known")),
         },
     };
-    let row = layouts.read(reader, &mut cursor)?;
+    let at = cursor;
+    let (row, fault) = match layouts.read(reader, &mut cursor) {
+        Ok(row) => (row, None),
+        // The types may be those of another table: its metadata tells.
+        Err(fault) if payload.schema.is_none() => {
+            cursor = at;
+            let row = Layouts::default().read(reader, &mut cursor).map_err(|_| fault.clone())?;
+            (row, Some(fault))
+        }
+        Err(fault) => return Err(fault),
+    };
     payload.finish(&mut cursor)?;
-    if is_control { parts::other(context, row) } else { judge(context, row, payload.schema) }
+    if is_control {
+        return parts::other(context, row);
+    }
+    let again = |_, layouts: &mut Layouts| layouts.read(reader, &mut at.clone());
+    judge_again(context, row, payload.schema, fault, again)
 }
 
-/// Judges a row with its metadata; `schema` is the one embedded in the message.
-pub fn judge(context: Context<'_>, row: Row, schema: Option<usize>) -> Result<Event, Fault> {
+/// Judges a row of a binary encoding with its metadata.
+pub fn judge(context: Context<'_>, row: Row) -> Result<Event, Fault> {
+    judge_again(context, row, None, None, |row, _| Ok(row))
+}
+
+/// Judges a row that was read as one of the table that is expected, or not at all as one of it, for which `fault` is the
+/// reason; `again` reads it as one of another table, if its metadata says that it is.
+fn judge_again(
+    context: Context<'_>,
+    row: Row,
+    schema: Option<usize>,
+    fault: Option<Fault>,
+    again: impl FnOnce(Row, &mut Layouts) -> Result<Row, Fault>,
+) -> Result<Event, Fault> {
     if is_control(&row) {
         return parts::other(context, row);
     }
@@ -116,8 +143,13 @@ pub fn judge(context: Context<'_>, row: Row, schema: Option<usize>) -> Result<Ev
         (_, "") => Op::Create,
         (_, op) => parse_op(op, &source)?,
     };
-    let row = context.topic.without.row(row, |name| meaning(config, name).is_some());
     context.change(op, &source, schema, |mut plan| {
+        let row = match (plan.as_guessed, fault) {
+            (false, _) => again(row, plan.layouts)?,
+            (true, None) => row,
+            (true, Some(fault)) => return Err(fault),
+        };
+        let row = plan.without.row(row, |name| meaning(config, name).is_some());
         let row = plan.row_of(Part::Row(row))?;
         Ok(match op {
             Op::Truncate => Rows::default(),

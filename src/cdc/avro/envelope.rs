@@ -22,7 +22,7 @@ pub fn decode(context: Context<'_>, schema: &AvroSchema, bytes: &Bytes, at: usiz
     binary.end()?;
     match row {
         None => context.tombstone(),
-        Some(row) if context.config.format == Format::Flattened => flattened::judge(context, row, None),
+        Some(row) if context.config.format == Format::Flattened => flattened::judge(context, row),
         Some(row) => parts::other(context, row),
     }
 }

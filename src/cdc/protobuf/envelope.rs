@@ -20,7 +20,7 @@ pub fn decode(context: Context<'_>, schema: &ProtobufSchema, bytes: &Bytes, at: 
     let has = |name: &str| descriptor.get_field_by_name(name).is_some();
     if context.config.format == Format::Flattened {
         let row = reader.row(message, 0)?;
-        return flattened::judge(context, row, None);
+        return flattened::judge(context, row);
     }
     match has("op") && has("source") {
         true => parts_of(&reader, message)?.judge(context),
