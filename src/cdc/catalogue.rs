@@ -354,6 +354,13 @@ fn patches_of_old_mongodb_connectors() {
 }
 
 #[test]
+fn a_document_of_mongodb_has_the_id_that_its_key_names() {
+    let created = |id: &str| mongo("c", &format!(r#""after":"{{\"_id\": {id}}}""#)).map(|_| ());
+    assert_eq!(created(r#"{\"$numberLong\": \"7\"}"#), Ok(()), "in the other version of extended JSON");
+    assert_eq!(created("8").unwrap_err().code, "key.differs");
+}
+
+#[test]
 fn an_update_of_mongodb_that_tells_nothing_is_refused() {
     assert_eq!(mongo("u", r#""after":null"#).unwrap_err().code, "envelope.after");
     assert_eq!(

@@ -114,7 +114,7 @@ impl Context<'_> {
         let key = if op == Op::Truncate || outbox.is_some() {
             self.keyless.clone() // An outbox's event is known by its own id.
         } else if documents {
-            mongodb::key(&mut keys, &mut table.key_schema, bytes)?
+            mongodb::key(&mut keys, &mut table.key_schema, bytes, row.as_ref().or(before.as_ref()))?
         } else {
             let known = row.as_ref().or(before.as_ref());
             key::of(&mut keys, definition, &mut table.key_schema, bytes, known, self.keyless)?
@@ -165,7 +165,7 @@ impl Context<'_> {
         };
         let mut keys = Keys { registry: self.schemas, schemas, layouts, config: self.config };
         let key = if table.documents {
-            mongodb::key(&mut keys, &mut table.key_schema, bytes)?
+            mongodb::key(&mut keys, &mut table.key_schema, bytes, None)?
         } else {
             key::of(&mut keys, table.declared.as_deref(), &mut table.key_schema, bytes, None, self.keyless)?
         };

@@ -91,7 +91,7 @@ impl<'a> Envelope<'a> {
         let mut envelope = Envelope::default();
         let mut more = cursor.open_object()?;
         while more {
-            match cursor.key()?.raw {
+            match &*cursor.key()?.resolve()? {
                 "before" => {
                     envelope.once(0, "before")?;
                     envelope.before = object_at(cursor)?;

@@ -32,8 +32,14 @@ pub fn document_of(doc: &ByteString, unavailable: &Unavailable, layouts: &mut La
     Ok(row)
 }
 
-/// The key's `_id`: `{"id": "<extended JSON>"}`, where `1234`, `"1234"` and `{"$oid": …}` are three ids.
-pub fn key(keys: &mut Keys<'_>, schema: &mut Option<Arc<TableSchema>>, bytes: Option<&Bytes>) -> Result<Row, Fault> {
+/// The key's `_id`: `{"id": "<extended JSON>"}`, where `1234`, `"1234"` and `{"$oid": …}` are three ids. It is that of the
+/// `document`, if there is one.
+pub fn key(
+    keys: &mut Keys<'_>,
+    schema: &mut Option<Arc<TableSchema>>,
+    bytes: Option<&Bytes>,
+    document: Option<&Row>,
+) -> Result<Row, Fault> {
     let shape = || Fault::new("key.shape", "expected {\"id\": extended JSON}").in_key();
     let id = match keys.read(bytes)? {
         Found::Nothing => {
@@ -48,6 +54,12 @@ pub fn key(keys: &mut Keys<'_>, schema: &mut Option<Arc<TableSchema>>, bytes: Op
     let id = extended(&id).map_err(Fault::in_key)?;
     if id == Value::Null {
         return Err(Fault::new("key.null", "`_id` is null: the document cannot be identified"));
+    }
+    if let Some(other) = document.and_then(|document| document.get("_id"))
+        && *other != id
+        && other.type_name() == id.type_name()
+    {
+        return Err(Fault::new("key.differs", "`_id` differs between the message's key and its document"));
     }
     let make = || Arc::new(TableSchema { columns: vec![Column { name: "_id".into(), kind: Kind::Any }] });
     Ok(Row::new(schema.get_or_insert_with(make).clone(), vec![id]))

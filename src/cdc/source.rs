@@ -258,8 +258,8 @@ impl<'a> Source<'a> {
     fn sql_server(&self, incarnation: u32) -> Option<SourcePosition> {
         Some(SourcePosition::SqlServer {
             incarnation,
-            commit_lsn: lsn80(self.commit_lsn)?,
-            change_lsn: lsn80(self.change_lsn).unwrap_or((0, 0)),
+            commit_lsn: log_sequence_number(self.commit_lsn)?,
+            change_lsn: log_sequence_number(self.change_lsn).unwrap_or((0, 0)),
             serial: self.event_serial_no.parse().unwrap_or(0),
         })
     }
@@ -321,13 +321,15 @@ fn gtid(text: &str) -> Option<(u32, u64)> {
     Some((fingerprint(&["domain", domain]).max(1), number))
 }
 
-/// `0000002a:000004d8:0003`, hexadecimal of fixed width.
-fn lsn80(text: &str) -> Option<(u64, u16)> {
+/// `0000002a:000004d8:0003`, hexadecimal of fixed width: SQL Server's of 80 bits. Db2's of 128 bits has a longer last part.
+fn log_sequence_number(text: &str) -> Option<(u64, u64)> {
     let mut parts = text.split(':');
-    let mut hex = || u64::from_str_radix(parts.next()?, 16).ok();
-    let (file, block, slot) = (hex()?, hex()?, hex()?);
-    (file <= u64::from(u32::MAX) && block <= u64::from(u32::MAX))
-        .then(|| Some((file << 32 | block, u16::try_from(slot).ok()?)))?
+    let mut hex = |most| {
+        let part = parts.next().filter(|part| (1..=most).contains(&part.len()))?;
+        u64::from_str_radix(part, 16).ok()
+    };
+    let (file, block, slot) = (hex(8)?, hex(8)?, hex(16)?);
+    parts.next().is_none().then_some((file << 32 | block, slot))
 }
 
 #[cfg(test)]
@@ -368,6 +370,12 @@ mod tests {
                 r#"{"connector":"sqlserver","commit_lsn":"0000002a:000004d8:0003","change_lsn":null,"event_serial_no":"2"}"#,
                 SqlServer { incarnation: 1, commit_lsn: (0x2a_0000_04d8, 3), change_lsn: (0, 0), serial: 2 },
             ),
+            (
+                r#"{"connector":"db2","commit_lsn":"00000000:00000001:00000000038d2e6b","change_lsn":"00000000:00000000:ffffffffffffffff"}"#,
+                SqlServer { incarnation: 1, commit_lsn: (1, 0x038d_2e6b), change_lsn: (0, u64::MAX), serial: 0 },
+            ),
+            (r#"{"connector":"db2","commit_lsn":"00000000:00000001:00000001:00000001"}"#, Unknown),
+            (r#"{"connector":"sqlserver","commit_lsn":"NULL"}"#, Unknown),
             (
                 r#"{"connector":"mongodb","ts_ms":1706968217000,"ord":2}"#,
                 MongoDb { incarnation: 1, secs: 1_706_968_217, ord: 2 },

@@ -307,6 +307,7 @@ fn what_identifies_nothing_or_contradicts_itself_is_refused() {
         (id, envelope("x", "null", "{}"), "envelope.op"),
         (id, create("[]"), "json.syntax"),
         (id, create(r#"{"id":7}"#).replace("\"op\":\"c\"", "\"op\":\"c\",\"op\":\"d\""), "json.duplicate"),
+        (id, create(r#"{"id":7}"#).replace("\"op\":\"c\"", "\"op\":\"c\",\"\\u006fp\":\"d\""), "json.duplicate"),
         (id, create(r#"{"id":7}"#).replace("\"op\":\"c\"", "\"op\":1"), "envelope.op"),
         (id, create(r#"{"id":7}"#) + "{}", "json.syntax"),
         (id, create(r#"{"id":7,"x":NaN}"#), "json.syntax"),

@@ -84,14 +84,14 @@ pub enum SourcePosition {
         /// Row of the event at that byte.
         row: u32,
     },
-    /// SQL Server and Db2: commit LSN, change LSN, serial number. An LSN is 80 bits wide.
+    /// SQL Server and Db2: commit LSN, change LSN, serial number. An LSN is 80 or 128 bits wide.
     SqlServer {
         /// Fingerprint of the source.
         incarnation: u32,
-        /// LSN of the commit: the first 64 bits, the last 16.
-        commit_lsn: (u64, u16),
+        /// LSN of the commit: the first 64 bits, and the others.
+        commit_lsn: (u64, u64),
         /// LSN of the change; zero in a snapshot.
-        change_lsn: (u64, u16),
+        change_lsn: (u64, u64),
         /// Order among changes of one LSN.
         serial: u64,
     },
@@ -252,7 +252,7 @@ mod tests {
         SourcePosition::MySql { incarnation: 1, server_id, gtid_origin, gtid_number, file, pos, row }
     }
 
-    fn sql(commit: (u64, u16), change: (u64, u16), serial: u64) -> SourcePosition {
+    fn sql(commit: (u64, u64), change: (u64, u64), serial: u64) -> SourcePosition {
         SourcePosition::SqlServer { incarnation: 1, commit_lsn: commit, change_lsn: change, serial }
     }
 
