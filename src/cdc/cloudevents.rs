@@ -27,12 +27,15 @@ const PREFIX: &str = "iodebezium";
 pub fn decode(context: Context<'_>, payload: &Payload) -> Result<Event, Fault> {
     let reader = Reader { doc: &payload.doc, unavailable: &context.config.unavailable };
     let (mut source, mut op, mut data) = (Source::default(), "", None);
+    let (mut transaction, mut order) = ("", "");
     let mut cursor = payload.cursor();
     let mut more = cursor.open_object()?;
     while more {
         let name = cursor.key()?.raw;
         match name.strip_prefix(PREFIX) {
             Some("op") => op = scalar(&mut cursor)?,
+            Some("txid") => transaction = Some(scalar(&mut cursor)?).filter(|id| !id.is_empty()).unwrap_or(transaction),
+            Some("txtotalorder") => order = scalar(&mut cursor)?,
             Some("table" | "collection") if cursor.next()? == Next::Text => source.table = Some(cursor.string()?),
             Some(attribute) => match source.place(attribute) {
                 Some(place) => *place = scalar(&mut cursor)?,
@@ -45,6 +48,7 @@ pub fn decode(context: Context<'_>, payload: &Payload) -> Result<Event, Fault> {
         }
         more = cursor.more_fields()?;
     }
+    context.told.attributes(transaction, order);
     let Some(mut data) = data else { return Err(Fault::new("cloudevents.data", "the event has no `data`")) };
     let op = parse_op(op, &source)?;
     match data.next()? {
@@ -78,6 +82,8 @@ pub fn judge(context: Context<'_>, event: Row) -> Result<Event, Fault> {
             None => {}
         }
     }
+    let text = |name: &str| event.get(name).map(parts::scalar).unwrap_or_default();
+    context.told.attributes(&text("iodebeziumtxid"), &text("iodebeziumtxtotalorder"));
     let op = parse_op(&op, &source)?;
     let rows = match event.get("data") {
         Some(Value::Bytes(bytes)) => parts_of(&context, bytes)?,

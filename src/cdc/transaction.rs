@@ -54,6 +54,13 @@ impl Told {
         self.set(&text("id"), Role::Change { order: text("total_order").parse().ok() });
     }
 
+    /// A change whose transaction stands in attributes: without an order in it there is none, whatever the id.
+    pub fn attributes(&mut self, id: &str, order: &str) {
+        if self.asked && !order.is_empty() {
+            self.set(id, Role::Change { order: order.parse().ok() });
+        }
+    }
+
     /// An event that is no change.
     pub fn control(&mut self, control: &Control) {
         if let (true, Control::Transaction { end, id, collections, .. }) = (self.asked, control) {
@@ -111,6 +118,25 @@ mod tests {
         assert_eq!(told(false, &event(r#"{"id":1}"#, block)), None);
         // It is known of a change that cannot be read, too.
         assert_eq!(told(true, &event("null", block)), change("571", Some(2)));
+    }
+
+    #[test]
+    fn cloud_events_name_their_transaction_in_attributes() {
+        let event = |attributes: &str| {
+            format!(
+                r#"{{"id":"x","specversion":"1.0","iodebeziumop":"c","iodebeziumconnector":"postgresql","iodebeziumtable":"account","iodebeziumlsn":"7","iodebeziumtxId":"571",{attributes},"data":{{"after":{{"id":1}}}}}}"#
+            )
+        };
+        let block =
+            r#""iodebeziumtxid":"571:53195832","iodebeziumtxtotalorder":"2","iodebeziumtxdatacollectionorder":"1""#;
+        let change = Some(Membership { id: "571".into(), role: Role::Change { order: Some(2) } });
+        assert_eq!(told(true, &event(block)), change);
+        assert_eq!(told(false, &event(block)), None);
+        // The attribute of the source's own number has the same name in lower case.
+        let doubled = r#""iodebeziumtxid":"571","iodebeziumtxid":"571:53195832","iodebeziumtxtotalorder":"2""#;
+        assert_eq!(told(true, &event(doubled)), change);
+        let none = r#""iodebeziumtxid":"571","iodebeziumtxtotalorder":null"#;
+        assert_eq!(told(true, &event(none)), None, "the connector tells no transactions");
     }
 
     #[test]
