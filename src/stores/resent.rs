@@ -3,11 +3,12 @@
 //!
 //! An event is known by its place in the source's log. Where that place is its alone, an equal row from there is the same
 //! row. PostgreSQL gives all rows of one `COPY` block one place, and two of them may be equal: there, a row is one that
-//! was sent before only if something else was sent in between, which ends the run of that place.
+//! was sent before only if something else was sent in between, which ends the run of that place. So does another commit
+//! before the same place: a block is in one transaction, but a connector that begins anew does not know the last commit.
 //!
 //! Invariant: in doubt a row is new. What is not recognized is doubled, which can be seen and mended; what was taken for
-//! known in error would be lost. In doubt are: an insert of PostgreSQL that was sent again with nothing in between, the
-//! first run that a process reads, an insert of PostgreSQL in another partition than before,
+//! known in error would be lost. In doubt are: an insert of PostgreSQL that was sent again with nothing in between by a
+//! connector that had noted the commit before it, the first run that a process reads, an insert of PostgreSQL in another partition than before,
 //! and sources without a place that could be relied on: snapshots, Oracle, flattened rows that do not tell it.
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub struct Runs(FxHashMap<(Arc<str>, Epoch, i32), Run>);
 
 #[derive(Debug, Clone)]
 struct Run {
+    /// With the commit before it.
     source: SourcePosition,
     /// Behind which offset it began, at the earliest; `None` where nothing before it was seen.
     first: Option<i64>,
@@ -79,7 +81,7 @@ impl Runs {
     /// Learns that the run of the message at `position` begins with it: the one before it came from another place.
     pub fn begin(&mut self, position: &Position) -> i64 {
         let at = (position.topic.clone(), position.epoch, position.partition);
-        let run = Run { source: origin(&position.source), first: Some(position.offset), last: position.offset };
+        let run = Run { source: position.source, first: Some(position.offset), last: position.offset };
         self.0.insert(at, run);
         position.offset
     }
@@ -87,7 +89,7 @@ impl Runs {
     /// The earliest offset at which the run can have begun that the message at `position` belongs to, if that is known.
     pub fn first(&mut self, position: &Position) -> Option<i64> {
         let Position { topic, epoch, partition, offset, .. } = position;
-        let source = origin(&position.source);
+        let source = position.source;
         let unseen = || Run { source, first: None, last: *offset };
         let run = self.0.entry((topic.clone(), *epoch, *partition)).or_insert_with(unseen);
         if run.source == source {
@@ -161,8 +163,7 @@ mod tests {
     use super::*;
 
     fn at(offset: i64, lsn: u64) -> Position {
-        // Another commit before it each time: it does not count.
-        let source = SourcePosition::Postgres { incarnation: 1, commit_lsn: offset as u64, lsn };
+        let source = SourcePosition::Postgres { incarnation: 1, commit_lsn: 5, lsn };
         Position { topic: "t".into(), epoch: Epoch::default(), partition: 0, offset, source }
     }
 
@@ -173,6 +174,19 @@ mod tests {
         for (offset, lsn, first) in read.into_iter().chain([(8, 1, Some(8)), (11, 2, Some(9)), (12, 2, Some(9))]) {
             assert_eq!(runs.first(&at(offset, lsn)), first, "{offset}");
         }
+    }
+
+    #[test]
+    fn a_run_ends_where_the_commit_before_the_same_place_is_another() {
+        let mut runs = Runs::default();
+        let mut after = |offset, commit_lsn| {
+            let source = SourcePosition::Postgres { incarnation: 1, commit_lsn, lsn: 7 };
+            runs.first(&Position { source, ..at(offset, 7) })
+        };
+        assert_eq!(
+            [(3, 5), (4, 5), (5, 0), (6, 0)].map(|(offset, commit)| after(offset, commit)),
+            [None, None, Some(5), Some(5)]
+        );
     }
 
     #[test]

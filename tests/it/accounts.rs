@@ -28,14 +28,16 @@ impl Source {
         Some(source)
     }
 
-    /// A database with two tables whose connector tells how its snapshots go on.
+    /// A database with three tables, `note` of them without a key, whose connector tells how its snapshots go on.
     pub fn notified(test: &str) -> Option<Source> {
         let mut source = Source::create(test)?;
         source.notified = true;
         source.sql(
             "CREATE TABLE account (id bigint PRIMARY KEY, owner text);
              INSERT INTO account SELECT n, 'owner ' || n FROM generate_series(1, 20) n;
-             CREATE TABLE other (id bigint PRIMARY KEY); INSERT INTO other VALUES (1)",
+             CREATE TABLE other (id bigint PRIMARY KEY); INSERT INTO other VALUES (1);
+             CREATE TABLE note (name text); ALTER TABLE note REPLICA IDENTITY FULL;
+             INSERT INTO note VALUES ('a'), ('a'), ('b'), ('c')",
         );
         source.connect();
         Some(source)
@@ -84,7 +86,7 @@ impl Source {
 
     /// Starts a connector that takes a snapshot and streams what comes after it.
     fn connect(&mut self) {
-        let tables = if self.notified { "public.account,public.other" } else { "public.account" };
+        let tables = if self.notified { "public.account,public.other,public.note" } else { "public.account" };
         let fixed = [&*self.connector, &*self.name, &*self.name, tables, "--streaming"];
         // Keys have no schema: it would hold the database's name, and put them into other partitions in each run.
         let schemas = ["value.converter.schemas.enable=true"];
