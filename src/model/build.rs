@@ -14,6 +14,7 @@ use super::file::{read_bounded, sha256_hex};
 use super::folder::{MODEL, RULES, TAXONOMY};
 use super::lexicon::Lexicon;
 use super::rules::Rules;
+use super::spent::{Since, Spent};
 use super::taxonomy::{MccTable, Taxonomy};
 use super::train::train;
 use super::trained::Model;
@@ -23,6 +24,9 @@ use crate::error::{Error, Result};
 pub const MCC: &str = "mcc.tsv";
 /// Name of the file of words that say what a category is.
 pub const WORDS: &str = "words.tsv";
+
+/// What is trained last: the model itself.
+const ALL_ROWS: &str = "all rows";
 
 /// How a model trained on a part of the data did on the rest.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +43,8 @@ pub struct Built {
     pub model: Model,
     /// By split.
     pub judged: BTreeMap<&'static str, Judged>,
+    /// What the training of each split's model and of the model itself (`all rows`) took, calibration included.
+    pub spent: BTreeMap<&'static str, Spent>,
     /// The files by name, the manifest excepted.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -68,17 +74,21 @@ pub fn build(
     let words = files.get(WORDS).map(|bytes| Lexicon::parse(&String::from_utf8_lossy(bytes)));
     let words = words.transpose().map_err(|e| Error::Config(format!("{WORDS}: {e}")))?.unwrap_or_default();
     data.teach(words.pairs()).map_err(|e| Error::Config(format!("{WORDS}: {e}")))?;
-    let mut judged = BTreeMap::new();
+    let (mut judged, mut spent) = (BTreeMap::new(), BTreeMap::new());
     for division in config.splits.divide(&data) {
+        let since = Since::now();
         let mut step = |done, of| progress(division.name, done, of);
         let model =
             train(&config.name, &config.version, &data, &division.train, &config.train, &mut step).map_err(broken)?;
+        spent.insert(division.name, since.spent());
         let evaluation = evaluate(&model, &data, &division.test);
         judged.insert(division.name, Judged { train_rows: division.train.len(), evaluation });
     }
-    let mut step = |done, of| progress("all rows", done, of);
+    let since = Since::now();
+    let mut step = |done, of| progress(ALL_ROWS, done, of);
     let mut model =
         train(&config.name, &config.version, &data, &data.rows, &config.train, &mut step).map_err(broken)?;
+    spent.insert(ALL_ROWS, since.spent());
     if let Some(training) = model.info.training.as_object_mut() {
         let about = json!({
             "files": sources,
@@ -98,7 +108,7 @@ pub fn build(
     let rules = files.get(RULES).map(|r| String::from_utf8_lossy(r).into_owned());
     let card = card::write(config, &model, &judged, rules.as_deref());
     files.insert("card.md".to_string(), card.into_bytes());
-    Ok(Built { model, judged, files })
+    Ok(Built { model, judged, spent, files })
 }
 
 /// Rules, taxonomy, code table and words, those that are there, checked.

@@ -204,6 +204,8 @@ pub struct Reading {
     others: HashMap<Other, u32, FxBuildHasher>,
     dropped: u64,
     scratch: Scratch,
+    /// Columns that no row with names has had yet; `None` before the first such row.
+    unseen: Option<Vec<String>>,
 }
 
 impl Reading {
@@ -212,22 +214,29 @@ impl Reading {
         let mut lines = BufReader::with_capacity(1 << 16, open(path)?);
         let format = Format::of(path)?;
         let mut line = Vec::new();
-        let mut header = Vec::new();
+        let (mut header, mut width) = (Vec::new(), 0);
         let mut number = 0u64;
         while read_line(&mut lines, &mut line).map_err(|e| e.at(format!("line {}", number + 1)))? {
             number += 1;
             let at = |e: Error| e.at(format!("line {number}"));
             let text = std::str::from_utf8(&line).map_err(|_| at(bad("not UTF-8")))?;
+            // Spreadsheets begin their files with a byte order mark.
+            let text = text.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(text);
             if text.is_empty() {
                 continue;
             }
             let cells = format.split(text).map_err(at)?;
             match format {
                 Format::JsonLines => {
-                    let find = |name: &str| cells.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
+                    let find = |name: &str| cells.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
                     self.named_row(find, columns).map_err(at)?;
                 }
-                _ if header.is_empty() => header = places(&cells, columns).map_err(at)?,
+                _ if header.is_empty() => {
+                    header = places(&cells, columns).map_err(at)?;
+                    width = cells.len();
+                }
+                // A separator inside a text would move all cells behind it.
+                _ if cells.len() > width => return Err(at(bad("more cells than the header"))),
                 _ => {
                     let cell = |i: &Option<usize>| match i {
                         None => Ok(""),
@@ -240,15 +249,27 @@ impl Reading {
                 }
             }
         }
-        Ok(())
+        self.complete()
     }
 
-    /// Adds a row whose columns `find` gives by name; what is missing is empty.
-    pub fn named_row<'c>(&mut self, find: impl Fn(&str) -> &'c str, columns: &Columns) -> Result<()> {
-        let mut picked = vec![find(&columns.label)];
-        picked.extend(columns.optional().map(|name| name.as_ref().map_or("", |name| find(name))));
-        picked.extend(columns.hints.iter().chain(&columns.text).map(|name| find(name)));
+    /// Adds a row whose columns `find` gives by name. What one row does not have is empty; what no row has is a mistake
+    /// that [`Reading::finish`] names.
+    pub fn named_row<'c>(&mut self, find: impl Fn(&str) -> Option<&'c str>, columns: &Columns) -> Result<()> {
+        let unseen = self.unseen.get_or_insert_with(|| columns.names().map(str::to_string).collect());
+        unseen.retain(|name| find(name).is_none());
+        let cell = |name: &String| find(name).unwrap_or_default();
+        let mut picked = vec![cell(&columns.label)];
+        picked.extend(columns.optional().map(|name| name.as_ref().map_or("", cell)));
+        picked.extend(columns.hints.iter().chain(&columns.text).map(cell));
         self.row(&picked, columns)
+    }
+
+    /// After the last row of a file or table: no column may have been asked for in vain.
+    fn complete(&mut self) -> Result<()> {
+        match self.unseen.take().unwrap_or_default().first() {
+            Some(name) => Err(bad(&format!("no row has the column `{name}`"))),
+            None => Ok(()),
+        }
     }
 
     /// Adds a row; `cells` are label, period, amount, direction, code, date, hints and texts.
@@ -290,7 +311,8 @@ impl Reading {
     }
 
     /// Puts the labels in order, so that the order of rows does not decide the order of classes.
-    pub fn finish(self) -> Result<Dataset> {
+    pub fn finish(mut self) -> Result<Dataset> {
+        self.complete()?;
         let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into_vec()).unwrap_or_default();
         let labels: Vec<String> = self.labels.into_keys().into_iter().map(text).collect();
         let mut classes = labels.clone();
@@ -520,5 +542,19 @@ mod tests {
         assert!(error("a.xls", b"").contains("unknown format"));
         assert!(error("a.tsv", b"").contains("no labelled rows"));
         assert!(error("a.tsv", b"merchant\tamount\tcategory\n\xff\t1\tx\n").contains("line 2: not UTF-8"));
+        assert!(error("a.tsv", b"merchant\tamount\tcategory\nA\tB\t1\tfood\n").contains("line 2: more cells"));
+        assert!(error("a.csv", b"merchant,amount,category\nA,1,food,x\n").contains("line 2: more cells"));
+        let misnamed = b"{\"merchnt\":\"A\",\"amount\":1,\"category\":\"food\"}\n";
+        assert!(error("a.jsonl", misnamed).contains("no row has the column `merchant`"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_column() {
+        for (name, text) in [
+            ("a.csv", "\u{feff}merchant,amount,category\nA,1,food\n"),
+            ("a.jsonl", "\u{feff}{\"merchant\":\"A\",\"amount\":1,\"category\":\"food\"}\n"),
+        ] {
+            assert_eq!(read(name, text.as_bytes()).unwrap().texts, [b"A\n".as_slice().into()]);
+        }
     }
 }

@@ -186,8 +186,6 @@ pub fn write_version(
         return Err(Error::Config(format!("{} exists: a version never changes, choose a new one", folder.display())));
     }
     let draft = model.join(format!(".{version}.{}", std::process::id()));
-    let unwritable = |e: std::io::Error| Error::Unavailable(format!("{}: cannot be written: {e}", draft.display()));
-    fs::create_dir_all(&draft).map_err(unwritable)?;
     let entry = |bytes: &Vec<u8>| FileEntry { bytes: bytes.len() as u64, sha256: sha256_hex(bytes) };
     let manifest = Manifest {
         format: 1,
@@ -198,11 +196,21 @@ pub fn write_version(
     };
     let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Broken(e.to_string()))?;
     text.push('\n');
-    for (name, bytes) in files {
-        write_durably(&draft.join(name), bytes).map_err(unwritable)?;
+    let write = || {
+        fs::create_dir_all(&draft)?;
+        for (name, bytes) in files {
+            write_durably(&draft.join(name), bytes)?;
+        }
+        write_durably(&draft.join(MANIFEST), text.as_bytes())?;
+        sync_folder(&draft)?;
+        fs::rename(&draft, &folder)?;
+        sync_folder(model)
+    };
+    if let Err(e) = write() {
+        // What is left of the draft would only take room; the error says what happened.
+        let _ = fs::remove_dir_all(&draft);
+        return Err(Error::Unavailable(format!("{}: cannot be written: {e}", folder.display())));
     }
-    write_durably(&draft.join(MANIFEST), text.as_bytes()).map_err(unwritable)?;
-    fs::rename(&draft, &folder).map_err(unwritable)?;
     Ok(folder)
 }
 
@@ -213,7 +221,7 @@ pub fn set_current(model: &Path, version: &str) -> Result<()> {
     let unwritable = |e: std::io::Error| Error::Unavailable(format!("{}: cannot be written: {e}", model.display()));
     write_durably(&draft, format!("{version}\n").as_bytes()).map_err(unwritable)?;
     fs::rename(&draft, model.join(CURRENT)).map_err(unwritable)?;
-    fs::File::open(model).and_then(|dir| dir.sync_all()).map_err(unwritable)
+    sync_folder(model).map_err(unwritable)
 }
 
 /// Published versions, oldest number first.
@@ -234,6 +242,11 @@ pub fn versions(model: &Path) -> Result<Vec<String>> {
 pub fn order(a: &str, b: &str) -> std::cmp::Ordering {
     let numbers = |v: &str| -> Vec<u32> { v.split(['.', '-', '+']).take(3).filter_map(|p| p.parse().ok()).collect() };
     (numbers(a), a).cmp(&(numbers(b), b))
+}
+
+/// Names in a folder outlive a power cut only when the folder itself is written.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

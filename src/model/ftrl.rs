@@ -48,6 +48,20 @@ impl Default for FtrlSettings {
     }
 }
 
+impl FtrlSettings {
+    /// What is wrong with the numbers, if anything.
+    pub fn check(&self) -> Result<(), String> {
+        // A rate of 0 or NaN would train weights of 0 or NaN without a word; linfa bounds only the penalties.
+        if !(1e-6..=1e3).contains(&self.alpha) || !(0.0..=1e3).contains(&self.beta) {
+            return Err("ftrl.alpha must be 0.000001 to 1000 and ftrl.beta 0 to 1000".to_string());
+        }
+        if ![self.l1, self.l2].iter().all(|penalty| (0.0..=1.0).contains(penalty)) {
+            return Err("ftrl.l1 and ftrl.l2 must be 0 to 1".to_string());
+        }
+        if (1..=4_096).contains(&self.batch) { Ok(()) } else { Err("ftrl.batch must be 1 to 4096".to_string()) }
+    }
+}
+
 /// The classes `first .. first + width` in training: one FTRL state each.
 pub struct ClassGroup {
     settings: FtrlSettings,
@@ -236,6 +250,20 @@ mod tests {
             model = Some(params.fit_with(model, &DatasetBase::new(x, y)).unwrap());
         }
         model.unwrap().get_weights().to_vec()
+    }
+
+    #[test]
+    fn numbers_that_train_nothing_are_refused() {
+        let fine = FtrlSettings::default();
+        assert_eq!(fine.check(), Ok(()));
+        for alpha in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(FtrlSettings { alpha, ..fine }.check().unwrap_err().contains("alpha"), "{alpha}");
+        }
+        assert!(FtrlSettings { beta: f32::NAN, ..fine }.check().is_err());
+        assert!(
+            FtrlSettings { l1: 1.5, ..fine }.check().is_err() && FtrlSettings { l2: -0.1, ..fine }.check().is_err()
+        );
+        assert!(FtrlSettings { batch: 0, ..fine }.check().is_err());
     }
 
     #[test]

@@ -288,6 +288,13 @@ fn versions_are_published_whole_or_not_at_all() {
     let again = folder::write_version(dir.path(), "shops", "1.0.0", "", &files).unwrap_err().to_string();
     assert!(again.contains("a version never changes"), "{again}");
     assert!(folder::write_version(dir.path(), "shops", "../evil", "", &files).is_err());
+    // What cannot be written whole leaves nothing behind.
+    let mut unwritable = files.clone();
+    unwritable.insert("nowhere/model.bin".to_string(), Vec::new());
+    let failed = folder::write_version(dir.path(), "shops", "1.0.1", "", &unwritable).unwrap_err().to_string();
+    assert!(failed.contains("cannot be written"), "{failed}");
+    let names = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    assert_eq!(names.filter(|name| name.contains("1.0.1")).count(), 0);
     let changed = dir.path().join("1.0.0/rules.tsv");
     std::fs::write(&changed, "pattern\tcategory\nCASH\tfood\n").unwrap();
     let refused = Categorizer::load(dir.path()).unwrap_err().to_string();

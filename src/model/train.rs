@@ -85,8 +85,9 @@ impl Settings {
     /// What is wrong with the numbers, if anything.
     pub fn check(&self) -> Result<(), String> {
         self.features.check()?;
-        if !(1..=1_000).contains(&self.epochs) || !(1..=4_096).contains(&self.ftrl.batch) {
-            return Err("epochs must be 1 to 1000 and batch 1 to 4096".to_string());
+        self.ftrl.check()?;
+        if !(1..=1_000).contains(&self.epochs) {
+            return Err("epochs must be 1 to 1000".to_string());
         }
         if self.hint_repeats > 100 || !(0.0..=10_000.0).contains(&self.memory_half_life) {
             return Err("hint_repeats must be 0 to 100 and memory_half_life 0 to 10000".to_string());

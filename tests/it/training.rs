@@ -137,7 +137,13 @@ fn tables_of_a_raw_store_train_the_model_that_a_file_of_the_same_rows_trains() {
 
     train_on_file(directory);
     write_training(directory, "stored", &format!("{TRAINING}{STORE}"));
-    printed(directory, &["model", "train", "stored/train.toml"], 0);
+    let told = printed(directory, &["model", "train", "stored/train.toml"], 0);
+    for part in ["random", "time", "all rows"] {
+        assert!(
+            told.contains(&format!("training on {part}: ")) && told.contains(&format!("trained on {part} ")),
+            "{told}"
+        );
+    }
     let read = |path: &str| std::fs::read_to_string(directory.join(path)).unwrap();
     assert_eq!(read("stored/1.0.0/metrics.json"), read("models/1.0.0/metrics.json"));
     assert!(read("models/1.0.0/metrics.json").contains("\"time\""));
@@ -173,6 +179,8 @@ fn training_input_is_named_once_and_exists() {
     let nothing = STORE.replace("{ id = \"payment_id\" }", "{}");
     write_training(directory, "joinless", &format!("{TRAINING}{nothing}"));
     assert!(refused(&["joinless/train.toml"]).contains("store.on"));
+    write_training(directory, "still", &format!("{TRAINING}[train.ftrl]\nalpha = 0.0\n"));
+    assert!(refused(&["still/train.toml", "--data", "x.tsv"]).contains("ftrl.alpha"));
     write_training(directory, "narrow", TRAINING);
     let taxonomy = "category\tgroup\tname\tlearned\tprimary\tcoicop\nfood\tfood\tFood\tyes\tFOOD_AND_DRINK\t01\n";
     std::fs::write(directory.join("narrow/taxonomy.tsv"), taxonomy).unwrap();
@@ -182,6 +190,12 @@ fn training_input_is_named_once_and_exists() {
     let payment = json!({ "id": 1, "month": "2024-01", "shop": "PIZZA", "amount": 3 });
     run(directory, &[event("payment", 0, &payment)], "");
     assert!(refused(&["stored/train.toml"]).contains("there is no table `opinion`"));
+    // A text column that no row has would train a model of nothing.
+    let opinion = json!({ "id": 1, "payment_id": 1, "category": "food" });
+    run(directory, &[event("payment", 0, &payment), event("opinion", 1, &opinion)], "");
+    write_training(directory, "misnamed", &format!("{TRAINING}{STORE}").replace("[\"shop\"]", "[\"merchnt\"]"));
+    let told = refused(&["misnamed/train.toml"]);
+    assert!(told.contains("no row has the column `merchnt`"), "{told}");
 }
 
 #[test]

@@ -48,10 +48,10 @@ async fn gather(context: &Context, tables: &StoreTables, columns: &Columns) -> R
             unlabelled += 1;
             return Ok(());
         };
-        let named = columns.names().map(|name| (name, row.get(name).map(text).unwrap_or_default()));
+        let named = columns.names().filter_map(|name| Some((name, text(row.get(name)?))));
         let cells: HashMap<&str, String> = named.collect();
         let find = |name: &str| {
-            if name == columns.label { label.as_str() } else { cells.get(name).map_or("", String::as_str) }
+            if name == columns.label { Some(label.as_str()) } else { cells.get(name).map(String::as_str) }
         };
         reading.named_row(find, columns)
     })

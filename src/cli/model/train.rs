@@ -48,6 +48,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         bar.set_message(what.to_string());
         bar.set_length(of as u64);
         bar.set_position(done as u64);
+        if bar.is_hidden() && done == of {
+            tracing::info!(fits = of, "trained on {what} after {:.0} s", start.elapsed().as_secs_f64());
+        }
     };
     let (data, sources) = match (&config.store, args.data.as_slice()) {
         (None, []) => {
@@ -72,6 +75,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
             e.rows, e.accuracy, e.macro_f1, e.ece15
         ));
     }
+    for (part, spent) in &built.spent {
+        text.push_str(&format!("training on {part}: {spent}\n"));
+    }
     let seconds = start.elapsed().as_secs_f64();
     let size = built.files.get(folder::MODEL).map_or(0, Vec::len);
     let summary = format!("{} written in {seconds:.0} s, model.bin {:.1} MB", folder.display(), size as f64 / 1e6);
@@ -80,7 +86,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     if !args.publish {
         text.push_str(&format!("use it with: headwater model publish {} {}\n", out.display(), config.version));
     }
-    let result = json!({ "folder": folder, "seconds": seconds, "model_bytes": size, "splits": built.judged });
+    let result = json!({ "folder": folder, "seconds": seconds, "model_bytes": size, "splits": built.judged, "spent": built.spent });
     Ok(Outcome { text, summary, result, error: None })
 }
 
