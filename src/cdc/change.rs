@@ -1,6 +1,7 @@
 //! From what a reader found (operation, source, rows) to a record: which table, which key, which position.
 
 use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event, Format};
+use super::json::Text;
 use super::key::{self, Keys};
 use super::layout::Layouts;
 use super::parts::Part;
@@ -9,7 +10,7 @@ use super::schemas::RegistrySchemas;
 use super::source::Source;
 use super::topic::{Table, Topic};
 use super::transaction::Told;
-use super::{Fault, mongodb, signal};
+use super::{Fault, flattened, mongodb, signal};
 use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp};
 
 /// What every reader works with: one message, and what the lane knows about its topic.
@@ -151,8 +152,17 @@ impl Context<'_> {
             // It names no row, and has none: its delete, which stands before it, did. (Of a flattened row it is the delete.)
             return Ok(Event::Control(Control::Tombstone));
         }
-        let route = self.message.key.as_deref().and_then(key::route);
-        let index = self.topic.table_of(self.config, &self.message.topic, route.as_deref())?;
+        let index = match flattened::table_in_headers(self.config, self.message) {
+            Some(table) => {
+                let mut source = Source::default();
+                source.table = Some(Text::plain(table));
+                self.topic.table(self.config, &source, &self.message.topic)?
+            }
+            None => {
+                let route = self.message.key.as_deref().and_then(key::route);
+                self.topic.table_of(self.config, &self.message.topic, route.as_deref())?
+            }
+        };
         let Topic { values, tables, keys: schemas, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
         if self.config.outbox_of(&table.name).is_some() {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::change::{Context, Rows, parse_op};
 use super::column::Reader;
-use super::decoder::{Config, Event};
+use super::decoder::{Config, Event, Format};
 use super::json::{Cursor, Next, Text};
 use super::layout::Layouts;
 use super::parts::{self, scalar};
@@ -192,6 +192,16 @@ fn headers<'m>(config: &'m Config, message: &'m Message) -> Vec<(&'m str, &'m st
         Some((told, header_text(std::str::from_utf8(value.as_deref()?).ok()?)))
     };
     message.headers.iter().filter_map(told).collect()
+}
+
+/// The table that the headers of a flattened message name: those of a tombstone that was a delete are all it has.
+pub fn table_in_headers<'m>(config: &'m Config, message: &'m Message) -> Option<&'m str> {
+    if config.format != Format::Flattened || message.headers.is_empty() {
+        return None;
+    }
+    let named =
+        |(told, table): &(&str, &str)| matches!(*told, "table" | "collection") && !matches!(*table, "" | "null");
+    headers(config, message).into_iter().find(named).map(|(_, table)| table)
 }
 
 /// A header's text: as `SimpleHeaderConverter` or `JsonConverter` writes it, bare or beside its schema.

@@ -106,12 +106,13 @@ impl Topic {
         Ok(self.tables.get_mut(self.last))
     }
 
-    /// The table of a message that is a key and nothing else: the topic's only one. `route` is what topic routing wrote
-    /// into the key, where several tables share a topic.
+    /// The table of a message that is a key and nothing else: the topic's only one, however differently its events told
+    /// their source. `route` is what topic routing wrote into the key, where several tables share a topic.
     pub fn table_of(&mut self, config: &Config, topic: &str, route: Option<&str>) -> Result<usize, Fault> {
         match self.tables.len() {
             0 => self.table(config, &Source::default(), topic),
             1 => Ok(0),
+            _ if self.tables.iter().zip(self.tables.iter().skip(1)).all(|(a, b)| a.name == b.name) => Ok(self.last),
             _ => {
                 let routed = |table: &Table| route.is_some_and(|route| table.topic().eq(route));
                 self.tables.iter().position(routed).ok_or_else(|| {
