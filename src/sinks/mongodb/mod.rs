@@ -92,6 +92,7 @@ use async_trait::async_trait;
 use self::bson::Writer;
 use self::fold::{Fold, Ids};
 use self::server::Server;
+use self::session::Session;
 use self::settings::{Settings, check_collection};
 use self::target::Target;
 use self::values::{Style, Unfit};
@@ -105,6 +106,8 @@ struct MongoDb {
     /// How much is written together, where the pipeline asks for that.
     transactions: Option<Transactions>,
     server: Option<Server>,
+    /// Where documents are written together.
+    session: Option<Session>,
     /// Tables that are known to come.
     tables: Vec<String>,
     /// By collection.
@@ -118,6 +121,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
         transactions: None,
         tables: Vec::new(),
         server: None,
+        session: None,
         targets: BTreeMap::new(),
     })
 }
@@ -132,12 +136,16 @@ impl Stage for MongoDb {
         if problems.is_empty() { Ok(input) } else { Err(problems) }
     }
 
-    async fn open(&mut self, _lane: &LaneContext) -> Result<()> {
+    async fn open(&mut self, lane: &LaneContext) -> Result<()> {
         self.targets.clear();
+        self.session = None;
         let Settings { uri, database, timeout, .. } = &self.settings;
         let server = Server::connect(uri, database, *timeout).await?;
         if self.transactions.is_some() {
             server.check_transactions().await?;
+            let store = lane.stores.get(&lane.state).await.map_err(|e| e.at("state store"))?;
+            let name = format!("mongodb/session/{}/{}/{}", lane.pipeline, lane.lane, server.place);
+            self.session = Some(Session::start(&server, &store, name).await?);
         }
         self.server = Some(server);
         if self.settings.creates {
@@ -158,8 +166,8 @@ impl Stage for MongoDb {
         let fold = |(collection, ids)| (collection, Fold::new(ids, &batch.records));
         let mut folds: Vec<_> = parts.iter().map(|(collection, ids)| (collection.as_str(), ids)).map(fold).collect();
         folds.iter_mut().for_each(|(_, fold)| fold.mark(unity.torn));
-        if let (true, Some(limits), Some(server)) = (unity.together, &self.transactions, &self.server)
-            && let Some(why) = together::write(server, &mut self.targets, &folds, limits).await?
+        if let (true, Some(limits), Some(session)) = (unity.together, &self.transactions, &mut self.session)
+            && let Some(why) = together::write(session, &mut self.targets, &folds, limits).await?
         {
             unity = Unity { together: false, torn: Some(why), ..unity };
             folds.iter_mut().for_each(|(_, fold)| fold.mark(unity.torn));

@@ -4,9 +4,10 @@
 //! - as everywhere in this sink, a call once started runs to its end in a task of its own; the session goes with it;
 //! - a transaction reads from a snapshot of the majority and is acknowledged by a majority's journal; its commands carry
 //!   no concerns of their own;
-//! - a session that is dropped in the middle of a transaction leaves nothing of it.
+//! - a session that is dropped in the middle of a transaction leaves nothing of it; one of a process that was killed is
+//!   ended by its successor: the server would keep its transaction open for a minute, and others from its documents.
 
-use bson::RawDocumentBuf;
+use bson::{Bson, Document, RawDocumentBuf, Uuid, doc};
 use mongodb::error::{Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{Acknowledgment, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{ClientSession, Database};
@@ -14,11 +15,14 @@ use mongodb::{ClientSession, Database};
 use super::command::Command;
 use super::server::{Answer, Found, Server};
 use crate::error::{Error, Result};
+use crate::stores::SharedStore;
 
 /// Transactions on a server, one at a time.
 pub(super) struct Session {
     server: Server,
     session: Option<ClientSession>,
+    /// Whether a transaction was begun and neither committed nor given up.
+    open: bool,
 }
 
 /// Why a call failed, and what may be done about it.
@@ -49,15 +53,30 @@ impl From<Error> for Trouble {
 }
 
 impl Session {
-    /// A session without a transaction.
-    pub async fn start(server: &Server) -> Result<Session> {
+    /// A session without a transaction, after the end of the one that had this `name` before. Its id is remembered in
+    /// `store` as the fact `name`.
+    pub async fn start(server: &Server, store: &SharedStore, name: String) -> Result<Session> {
+        if let Some(former) = store.facts(&name).await?.remove(&name) {
+            end(server, &former).await;
+        }
         let client = server.database.client().clone();
         let session = server.call(async move { client.start_session().await }).await?;
-        Ok(Session { server: server.clone(), session: Some(session) })
+        let id = uuid_of(session.id()).ok_or_else(|| server.protocol("a session without an id"))?;
+        store.remember(&[(name, id.to_string())]).await?;
+        Ok(Session { server: server.clone(), session: Some(session), open: false })
     }
 
-    /// Begins a transaction. Sends nothing yet.
+    /// The start of every error.
+    pub fn place(&self) -> &str {
+        &self.server.place
+    }
+
+    /// Begins a transaction, after the end of one that failed. Sends nothing yet.
     pub async fn begin(&mut self) -> Result<(), Trouble> {
+        if self.open {
+            self.abort().await;
+        }
+        self.open = true;
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
         let limit = self.server.timeout;
         self.call(move |mut session, _| async move {
@@ -93,11 +112,11 @@ impl Session {
 
     /// Makes all of it visible.
     pub async fn commit(&mut self) -> Result<(), Trouble> {
-        self.call(|mut session, _| async move {
+        let done = self.call(|mut session, _| async move {
             let done = session.commit_transaction().await;
             (session, done)
-        })
-        .await
+        });
+        done.await.map(|()| self.open = false)
     }
 
     /// Leaves nothing of it. The server does that by itself, too, when a transaction has failed or is forgotten.
@@ -107,6 +126,7 @@ impl Session {
             (session, done)
         });
         let _ = aborted.await;
+        self.open = false;
     }
 
     async fn call<T, Done>(&mut self, call: impl FnOnce(ClientSession, Database) -> Done) -> Result<T, Trouble>
@@ -120,6 +140,23 @@ impl Session {
         let (session, done) = self.server.finish(call(session, self.server.database.clone())).await?;
         self.session = Some(session);
         done.map_err(|error| Trouble { cure: cure(&error), error: self.server.unavailable(&error) })
+    }
+}
+
+/// Ends a session wherever it is used, and its transaction. Everyone may do that to sessions of their own.
+async fn end(server: &Server, id: &str) {
+    let Ok(id) = Uuid::parse_str(id) else { return };
+    if let Err(error) = server.run(doc! { "killSessions": [{ "id": id }] }).await {
+        tracing::warn!(
+            "a transaction that was open when this pipeline last ended may hold it up for a minute: {error}"
+        );
+    }
+}
+
+fn uuid_of(id: &Document) -> Option<Uuid> {
+    match id.get("id") {
+        Some(Bson::Binary(binary)) => binary.to_uuid().ok(),
+        _ => None,
     }
 }
 

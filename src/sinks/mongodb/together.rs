@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::bson::kind;
 use super::command::{Command, Commands, Concern, delete_older, put_guarded, put_tombstone};
 use super::fold::Fold;
-use super::server::{Failure, Server};
+use super::server::Failure;
 use super::session::{Cure, Session, Trouble};
 use super::target::{Collection, Put, Target};
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ enum Attempt {
 
 /// Writes all parts at once, or nothing and tells why not.
 pub(super) async fn write(
-    server: &Server,
+    session: &mut Session,
     targets: &mut BTreeMap<String, Target>,
     parts: &Parts<'_, '_>,
     limits: &Transactions,
@@ -52,14 +52,12 @@ pub(super) async fn write(
     if parts.iter().map(|(_, fold)| fold.entries.len()).sum::<usize>() > limits.events {
         return Ok(Some(Torn::Events));
     }
-    let mut session = Session::start(server).await?;
     let mut put = Put::Insert;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            session.abort().await;
             tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
         }
-        match try_once(&mut session, targets, parts, put, limits.bytes).await {
+        match try_once(session, targets, parts, put, limits.bytes).await {
             Ok(Attempt::Done(written)) => {
                 for ((collection, fold), written) in parts.iter().zip(written) {
                     if let Some(target) = targets.get_mut(*collection) {
@@ -74,11 +72,14 @@ pub(super) async fn write(
                 return Ok(Some(why));
             }
             Err(Trouble { cure: Cure::Again, .. }) => {}
-            Err(Trouble { cure: Cure::Fewer, .. }) => return Ok(Some(Torn::Bytes)),
+            Err(Trouble { cure: Cure::Fewer, .. }) => {
+                session.abort().await;
+                return Ok(Some(Torn::Bytes));
+            }
             Err(Trouble { error, .. }) => return Err(error),
         }
     }
-    Err(Error::Unavailable(format!("{}: others keep changing the same documents", server.place)))
+    Err(Error::Unavailable(format!("{}: others keep changing the same documents", session.place())))
 }
 
 async fn try_once(

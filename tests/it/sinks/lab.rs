@@ -154,11 +154,11 @@ pub struct Together {
 }
 
 impl Together {
-    pub async fn open(options: Node, events: usize, bytes: usize) -> Together {
+    pub async fn open(options: Node, folder: &Path, events: usize, bytes: usize) -> Together {
         let topic = Spanned { value: "bank.transaction".to_string(), span: Span::default(), path: String::new() };
         let transactions = Some(Transactions { topic, events, bytes, age: std::time::Duration::from_secs(30) });
         let input = Flow { open: true, transactions, ..Flow::default() };
-        let sink = planned(headwater::sinks::mongodb::make, options, Path::new("."), input).await.unwrap();
+        let sink = planned(headwater::sinks::mongodb::make, options, folder, input).await.unwrap();
         Together { sink, unity: Unity::default() }
     }
 }
@@ -183,6 +183,8 @@ pub struct Mongo {
     pub client: mongodb::Client,
     pub database: String,
     pub plan: &'static str,
+    /// Of the sinks' pipeline.
+    pub data_dir: tempfile::TempDir,
 }
 
 impl Mongo {
@@ -192,7 +194,8 @@ impl Mongo {
             return None;
         };
         let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
-        Some(Mongo { uri, client, database: format!("headwater_sinks_{}", unique()), plan })
+        let (database, data_dir) = (format!("headwater_sinks_{}", unique()), tempfile::tempdir().unwrap());
+        Some(Mongo { uri, client, database, plan, data_dir })
     }
 
     /// A sink whose commands the server knows by `app_name`, through `uri`.
@@ -202,8 +205,8 @@ impl Mongo {
         let options = [("uri", &*uri), ("database", &*self.database), ("write", write)];
         let options = yaml(&[&options, more].concat());
         match self.plan == TOGETHER {
-            true => Box::new(Together::open(options, 100_000, 1 << 30).await),
-            false => opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap(),
+            true => Box::new(Together::open(options, self.data_dir.path(), 100_000, 1 << 30).await),
+            false => opened(headwater::sinks::mongodb::make, options, self.data_dir.path()).await.unwrap(),
         }
     }
 
@@ -212,13 +215,13 @@ impl Mongo {
         let mut options = yaml(&[("uri", &self.uri), ("database", &self.database), ("tombstones", "")]);
         let NodeKind::Map(entries) = &mut options.kind else { panic!("options are a map") };
         entries[2].1 = yaml(&[("keep", keep)]);
-        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await.unwrap()
+        opened(headwater::sinks::mongodb::make, options, self.data_dir.path()).await.unwrap()
     }
 
     /// Opens a sink at any URI.
     pub async fn try_open(&self, uri: &str) -> headwater::Result<Box<dyn Stage>> {
         let options = yaml(&[("uri", uri), ("database", &self.database)]);
-        opened(headwater::sinks::mongodb::make, options, Path::new(".")).await
+        opened(headwater::sinks::mongodb::make, options, self.data_dir.path()).await
     }
 
     pub fn collection(&self, name: &str) -> mongodb::Collection<Document> {

@@ -19,8 +19,12 @@ fn torn(why: Torn) -> Unity {
 }
 
 async fn sink(lab: &Mongo, events: usize, bytes: usize) -> Together {
-    let uri = format!("{}&appName=together", lab.uri);
-    Together::open(yaml(&[("uri", &uri), ("database", &lab.database)]), events, bytes).await
+    sink_called("together", lab, events, bytes).await
+}
+
+async fn sink_called(app_name: &str, lab: &Mongo, events: usize, bytes: usize) -> Together {
+    let uri = format!("{}&appName={app_name}", lab.uri);
+    Together::open(yaml(&[("uri", &uri), ("database", &lab.database)]), lab.data_dir.path(), events, bytes).await
 }
 
 /// A record of another table.
@@ -152,6 +156,34 @@ async fn what_the_server_asks_to_be_tried_again_is_tried_again() {
         );
     }
     Box::new(lab).close().await;
+}
+
+/// Its transaction would be open for a minute, and its documents locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_killed_before_its_commit_does_not_hold_up_the_next() {
+    let _one = FAIL_POINT.lock().await;
+    let Some(lab) = Mongo::new(TOGETHER).await else { return };
+    let mut killed = sink_called("killed", &lab, 100, 1 << 20).await;
+    write_as(&mut killed, vec![create(1, "a", 1)], WHOLE).await;
+    let nap = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 20_000 };
+    let before = arm(&lab, doc! { "times": 1 }, "killed", nap).await;
+    let asleep = tokio::spawn(async move { killed.process(batch(vec![update(1, "b", 2)])).await });
+    while count(&lab).await == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    asleep.abort();
+    let mut next = sink(&lab, 100, 1 << 20).await;
+    write_as(&mut next, vec![update(1, "c", 3)], WHOLE).await;
+    assert_eq!(lab.documents().await, held([(1, "c", 3)]));
+    disarm(&lab).await;
+    Box::new(lab).close().await;
+}
+
+/// How often the fail point was met.
+async fn count(lab: &Mongo) -> i64 {
+    let command = doc! { "getParameter": 1, "failpoint.failCommand": 1 };
+    let reply = lab.client.database("admin").run_command(command).await.unwrap();
+    i64::from(reply.get_document("failpoint.failCommand").unwrap().get_i32("timesEntered").unwrap_or_default())
 }
 
 /// Several writers of the same keys, some key by key: nobody's old version wins, and the conflicts are got over.
