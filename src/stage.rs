@@ -93,6 +93,17 @@ pub trait Source: Send {
         None
     }
 
+    /// Up to where the log of each of this lane's partitions reaches at this moment; nothing of what cannot be asked.
+    async fn ends(&mut self) -> Result<Offsets> {
+        Ok(Offsets::new())
+    }
+
+    /// The offset behind all that was handed out of each of this lane's partitions, even where the log holds no message
+    /// directly before it.
+    fn reached(&self) -> Offsets {
+        Offsets::new()
+    }
+
     /// Leaves the source in an orderly way (a consumer leaves its group).
     async fn close(&mut self) {}
 

@@ -1,6 +1,7 @@
 //! The kafka source against a real broker: what is committed, what is lost, what it says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater::pipeline::{BatchLimits, Section, parse};
@@ -118,6 +119,49 @@ async fn only_what_was_committed_is_not_read_again() {
     third.open(&lane(false)).await.unwrap();
     assert_eq!(read(&mut *third).await.unwrap(), numbers(5..7));
     third.close().await;
+    topic.remove().await;
+}
+
+/// Lanes that come and go make the broker refuse commits of the others for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_while_the_group_is_balanced_is_no_outage() {
+    let Some(topic) = Topic::create("balance", 4).await else { return };
+    topic.produce(0..10).await;
+    let context = LaneContext { until_end: false, ..lane(false) };
+    let mut first = topic.source();
+    first.open(&context).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let others = {
+        let (done, context, mut sources) = (done.clone(), context.clone(), vec![topic.source(), topic.source()]);
+        tokio::spawn(async move {
+            for round in 0..8 {
+                let source = &mut sources[round % 2];
+                source.open(&context).await.unwrap();
+                for _ in 0..8 {
+                    source.next().await.unwrap();
+                    source.commit(&Offsets::new()).await.unwrap();
+                }
+                source.close().await;
+            }
+            done.store(true, Ordering::Relaxed);
+        })
+    };
+    let mut number = 10;
+    while !done.load(Ordering::Relaxed) {
+        topic.produce(number..number + 1).await;
+        number += 1;
+        first.next().await.unwrap();
+        first.commit(&Offsets::new()).await.unwrap();
+    }
+    others.await.unwrap();
+    first.close().await;
+    // Nothing was committed that had not been read.
+    let mut last = topic.source();
+    last.open(&lane(false)).await.unwrap();
+    topic.produce(number..number + 1).await;
+    let rest = read(&mut *last).await.unwrap();
+    assert_eq!(rest.last(), Some(&number.to_string()));
+    last.close().await;
     topic.remove().await;
 }
 

@@ -152,6 +152,29 @@ impl Assignment {
         state.assigned_once.then(|| state.partitions.iter().map(begin).collect())
     }
 
+    /// Whether this lane reads a partition.
+    pub fn reads(&self, topic: &str, partition: i32) -> bool {
+        self.state().partitions.contains_key(&(topic.to_string(), partition))
+    }
+
+    /// Where the logs of the assigned partitions end now.
+    pub fn ends(&self, consumer: &BaseConsumer<Self>) -> Result<Offsets, KafkaError> {
+        let places: Vec<_> = self.state().partitions.keys().cloned().collect();
+        let end = |(topic, partition): (String, i32)| {
+            let (_, high) = consumer.fetch_watermarks(&topic, partition, BROKER_WAIT)?;
+            Ok(((topic.into(), partition), high))
+        };
+        places.into_iter().map(end).collect()
+    }
+
+    /// The offset behind everything that was handed out, of each assigned partition.
+    pub fn reached(&self, reader: &Reader) -> Offsets {
+        let reached = |((topic, partition), known): (&(String, i32), &Partition)| {
+            ((topic.as_str().into(), *partition), known.next(reader.next_offset(topic, *partition)))
+        };
+        self.state().partitions.iter().map(reached).collect()
+    }
+
     /// Messages behind what was handed out.
     pub fn lag(&self, reader: &Reader) -> u64 {
         self.state()

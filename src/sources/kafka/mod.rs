@@ -20,7 +20,7 @@
 //! - the rebalance callback runs only inside [`Source::next`], when the lane has no batch in flight.
 //!
 //! Deliberately absent: a poll thread of its own. A lane that is busy for longer than `max.poll.interval.ms` loses its
-//! partitions, its commit is refused, and the lane is rebuilt from the committed offsets; writes are idempotent.
+//! partitions and its commit is refused; whoever gets them reads from the committed offsets; writes are idempotent.
 
 mod assignment;
 mod memory;
@@ -156,7 +156,8 @@ impl Source for KafkaSource {
     async fn commit(&mut self, kept: &Offsets) -> Result<()> {
         let (Some(consumer), Some(memory)) = (&self.consumer, &self.memory) else { return Ok(()) };
         let mut offsets = TopicPartitionList::new();
-        for (place @ (topic, partition), next) in self.reader.uncommitted() {
+        let is_ours = |place: &Place| consumer.context().reads(&place.0, place.1);
+        for (place @ (topic, partition), next) in self.reader.uncommitted().filter(|(place, _)| is_ours(place)) {
             let next = kept.get(place).map_or(*next, |first| *first.min(next));
             offsets.add_partition_offset(topic, *partition, Offset::Offset(next)).map_err(|e| {
                 Error::Broken(format!("topic {topic} partition {partition}: cannot name offset {next}: {e}"))
@@ -167,9 +168,14 @@ impl Source for KafkaSource {
         }
         match tokio::task::block_in_place(|| consumer.commit(&offsets, CommitMode::Sync)) {
             Ok(()) => self.reader.committed(kept),
-            // The offsets stay with us and go with the next commit; if the partition is taken away before, its new
-            // owner reads the batch again, which changes nothing.
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress)) => return Ok(()),
+            // The group is being balanced. The offsets stay with us and go with the next commit; if the partition is taken
+            // away before, its next reader gets the batch again, which changes nothing. The client library joins anew by
+            // itself: to do that from here would make the whole group wait once more.
+            Err(KafkaError::ConsumerCommit(
+                RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId,
+            )) => return Ok(()),
             Err(e) => return Err(self.unavailable("offsets were not accepted; the partitions may have moved", &e)),
         }
         // Behind the commit: a partition whose anchor is of an earlier life is read from its beginning once more.
@@ -197,6 +203,16 @@ impl Source for KafkaSource {
 
     fn begins(&self) -> Option<Offsets> {
         self.consumer.as_ref().and_then(|consumer| consumer.context().begins())
+    }
+
+    async fn ends(&mut self) -> Result<Offsets> {
+        let Some(consumer) = &self.consumer else { return Ok(Offsets::new()) };
+        let ends = tokio::task::block_in_place(|| consumer.context().ends(consumer));
+        ends.map_err(|e| self.unavailable("the ends of the partitions are not told", &e))
+    }
+
+    fn reached(&self) -> Offsets {
+        self.consumer.as_ref().map(|consumer| consumer.context().reached(&self.reader)).unwrap_or_default()
     }
 
     async fn close(&mut self) {

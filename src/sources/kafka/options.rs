@@ -90,6 +90,8 @@ impl Options {
             .set("queued.max.messages.kbytes", "4096")
             .set("queued.min.messages", "10000")
             .set("session.timeout.ms", "15000")
+            // With a heartbeat a lane learns that others came or went: balancing takes several of them.
+            .set("heartbeat.interval.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("check.crcs", "true");
         for (name, value) in &self.settings {
