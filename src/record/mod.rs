@@ -24,7 +24,7 @@ pub use epoch::Epoch;
 pub use json::write_json_text;
 pub use message::Message;
 pub use patch::Patch;
-pub use position::{DERIVED, Order, Position, SourcePosition, lies_before, supersedes};
+pub use position::{DERIVED, Order, Position, SourcePosition, compare_sources, lies_before, supersedes};
 pub use remedy::{REMEDIES, remedy};
 pub use row::{Row, Values};
 pub use schema::{Column, KIND_NAMES, Kind, TableSchema};

@@ -166,7 +166,7 @@ pub fn lies_before(a: &SourcePosition, b: &SourcePosition) -> bool {
 }
 
 /// How `a` and `b` lie in the same source's log; `None` where they cannot be compared.
-fn compare_sources(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
+pub fn compare_sources(a: &SourcePosition, b: &SourcePosition) -> Option<Ordering> {
     use SourcePosition::{MongoDb, MySql, Oracle, Postgres, SqlServer};
     match (*a, *b) {
         (

@@ -19,7 +19,8 @@ pub struct Membership {
 pub enum Role {
     /// One of its changes: the nth, as far as that was told.
     Change {
-        /// Among all changes of the transaction, from 1. Another copy of the change has the same number.
+        /// Among all changes of the transaction, from 1. A connector that goes on in the middle of a transaction begins
+        /// again at 1.
         order: Option<u64>,
     },
     /// It begins.

@@ -85,6 +85,10 @@ impl Lane {
             gather.begins(|| self.source.begins());
             gather.take(batch, rejects)?;
         }
+        if gather.asks_for_ends() {
+            gather.ends(&self.source.ends().await?);
+        }
+        gather.look_for_rest(|| self.source.reached());
         Ok(gather.release())
     }
 

@@ -16,13 +16,11 @@ fn killed(test: &str, stages: &str, store: &str) {
 }
 
 #[test]
-#[ignore = "after the connector goes back, a transaction sometimes stays incomplete until `age`; see the limits in the README"]
 fn a_reader_sees_no_old_state_when_debezium_goes_back() {
     killed("tx_back", DIRECT, "");
 }
 
 #[test]
-#[ignore = "after the connector goes back, a transaction sometimes stays incomplete until `age`; see the limits in the README"]
 fn nor_of_documents_from_a_raw_store() {
     killed("tx_back_raw", THROUGH_RAW, "bank");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::resumed::Rest;
 use crate::record::{Message, Role};
 
 /// Which of a transaction's changes reach this pipeline.
@@ -39,11 +40,16 @@ pub struct Group {
     pub since: Duration,
     /// Its first message in each queue it is in: queue, number there.
     pub firsts: Vec<(usize, u64)>,
-    /// By topic, the changes that have come.
-    seen: FxHashMap<Arc<str>, FxHashSet<u64>>,
+    /// By topic, how many changes have come.
+    seen: FxHashMap<Arc<str>, u64>,
     /// How many changes have to come, by topic; known at its end.
     changes: Option<Vec<(Arc<str>, u64)>>,
-    begun: bool,
+    /// When the last end of it came.
+    ended_at: Option<Duration>,
+    /// How often its beginning has come.
+    begins: u32,
+    /// What has to be read of a transaction that was begun more than once.
+    pub rest: Rest,
     /// Of changes that come again: whether all of them have.
     again: bool,
 }
@@ -51,27 +57,45 @@ pub struct Group {
 impl Group {
     /// Nothing of it has come yet.
     pub fn new(id: Arc<str>, since: Duration) -> Self {
-        Group { id, since, firsts: Vec::new(), seen: FxHashMap::default(), changes: None, begun: false, again: false }
+        Group {
+            id,
+            since,
+            firsts: Vec::new(),
+            seen: FxHashMap::default(),
+            changes: None,
+            ended_at: None,
+            begins: 0,
+            rest: Rest::Unknown,
+            again: false,
+        }
     }
 
-    /// Takes a message of it, which will be number `index` in queue `queue`.
-    pub fn take(&mut self, queue: usize, index: u64, message: &Message, role: Role, expected: &Expected) {
-        if !self.firsts.iter().any(|(known, _)| *known == queue) {
+    /// Takes a message of it that comes `now`, and will be number `index` in queue `queue`.
+    pub fn take(
+        &mut self,
+        (queue, index): (usize, u64),
+        now: Duration,
+        message: &Message,
+        role: Role,
+        expected: &Expected,
+    ) {
+        if !self.is_in(queue) {
             self.firsts.push((queue, index));
         }
         match role {
-            Role::Begin => self.begun = true,
-            Role::Change { order } => {
-                // Without a number the place has to tell them apart.
-                let place =
-                    (1 << 63) | (u64::from(message.partition.unsigned_abs()) << 40) ^ message.offset.unsigned_abs();
-                self.seen.entry(message.topic.clone()).or_default().insert(order.unwrap_or(place));
-            }
+            Role::Begin => self.begins += 1,
+            Role::Change { .. } => *self.seen.entry(message.topic.clone()).or_default() += 1,
             Role::End { changes } => {
                 let read = changes.iter().filter_map(|(table, count)| Some((expected.topic_of(table)?, *count)));
                 self.changes = Some(read.collect());
+                self.ended_at = Some(now);
             }
         }
+    }
+
+    /// Whether something of it has come in a queue.
+    pub fn is_in(&self, queue: usize) -> bool {
+        self.firsts.iter().any(|(known, _)| *known == queue)
     }
 
     /// Takes a change that comes again; it is complete with the last one.
@@ -82,14 +106,9 @@ impl Group {
         self.again = is_last;
     }
 
-    /// Whether just this has come before. Of changes without a number that cannot be told.
-    pub fn has_come(&self, topic: &str, role: &Role) -> bool {
-        match role {
-            Role::Begin => self.begun,
-            Role::End { .. } => self.has_ended(),
-            Role::Change { order: None } => false,
-            Role::Change { order: Some(order) } => self.seen.get(topic).is_some_and(|seen| seen.contains(order)),
-        }
+    /// What comes next has not come before.
+    pub fn end_again(&mut self) {
+        self.again = true;
     }
 
     /// Whether it is none of the source's transactions, but holds changes together that come again.
@@ -99,7 +118,18 @@ impl Group {
 
     /// Whether its beginning has come.
     pub fn has_begun(&self) -> bool {
-        self.begun
+        self.begins > 0
+    }
+
+    /// Whether the connector broke off in the middle of it and began again.
+    pub fn is_resumed(&self) -> bool {
+        self.begins > 1
+    }
+
+    /// When the last end of it came, if all that this one counts has come.
+    pub fn counted_at(&self) -> Option<Duration> {
+        let has_all = |(topic, count): &(Arc<str>, u64)| self.seen.get(topic).copied().unwrap_or_default() >= *count;
+        self.ended_at.filter(|_| self.changes.iter().flatten().all(has_all))
     }
 
     /// Whether its end has come.
@@ -109,9 +139,7 @@ impl Group {
 
     /// Whether its end has come, and all of its changes that reach this pipeline.
     pub fn is_complete(&self) -> bool {
-        let has_all =
-            |(topic, count): &(Arc<str>, u64)| self.seen.get(topic).map_or(0, FxHashSet::len) as u64 >= *count;
-        self.again || self.changes.as_ref().is_some_and(|changes| changes.iter().all(has_all))
+        self.again || self.counted_at().is_some() && (!self.is_resumed() || self.rest == Rest::Read)
     }
 
     /// Whether it changes anything here.

@@ -11,7 +11,8 @@
 //!
 //! A connector that was killed goes back and sends again what came after its last note, and what had got lost on the way
 //! to Kafka with it: “1 2 3 2 3 4” is a legal log. The changes that come again are tied together, partition by partition,
-//! up to the one that was the newest before: seen in pieces they would show old states. Together they change nothing.
+//! up to the one that was the newest before: seen in pieces they would show old states. Together they change nothing. One
+//! that is stopped in the middle of a transaction counts anew when it goes on (`resumed.rs`).
 //!
 //! Invariants
 //! - memory is bounded by `events` and `bytes`, a batch, and one message of each partition. Partitions that are ahead rest
@@ -29,6 +30,7 @@ mod group;
 mod intent;
 mod known;
 mod queue;
+mod resumed;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -46,7 +48,7 @@ use catch_up::Partitions;
 use group::{Expected, Group};
 pub use intent::Intent;
 use known::Known;
-use queue::{Held, Queue, Tie};
+use queue::{Change, Held, Queue, Tie};
 
 /// Identities of torn transactions that are kept, to know the rest of them when it comes.
 const TORN_KEPT: usize = 1_024;
@@ -63,6 +65,9 @@ pub struct Gather {
     groups: BTreeMap<u64, Group>,
     numbers: FxHashMap<Arc<str>, u64>,
     next_number: u64,
+    /// Those of them that were begun more than once.
+    resumed: Vec<u64>,
+    on_the_way: Duration,
     torn: VecDeque<Given>,
     known: Known,
     arrived: u64,
@@ -120,6 +125,8 @@ impl Gather {
             groups: BTreeMap::new(),
             numbers: FxHashMap::default(),
             next_number: 0,
+            resumed: Vec::new(),
+            on_the_way: resumed::ON_THE_WAY,
             torn: VecDeque::new(),
             known: Known::default(),
             arrived: 0,
@@ -193,38 +200,60 @@ impl Gather {
             given.begun |= begins;
             return Ok(Tie::Torn(given.why));
         }
-        if self.has_come(&id, &message.topic, &role) {
-            let Role::Change { order } = role else { return Ok(Tie::None) };
-            return Ok(self.again(queue, (id, order)));
+        if let Role::Change { order } = role {
+            let change = Change::of(held, id.clone(), order);
+            if self.has_come(queue, &change) {
+                return Ok(self.again(queue, &change));
+            }
+            self.end_again(queue, change);
+        } else if self.known.contains(&id) {
+            return Ok(Tie::None);
         }
         let (now, groups, next) = (self.clock.now, &mut self.groups, &mut self.next_number);
         let number = *self.numbers.entry(id.clone()).or_insert_with(|| new_group(groups, next, id.clone(), now));
         let (Some(queue_state), Some(group)) = (self.queues.get_mut(queue), self.groups.get_mut(&number)) else {
             return Ok(Tie::None);
         };
-        if let Role::Change { order } = role {
-            queue_state.newest = Some((id, order));
+        group.take((queue, queue_state.next_index()), now, message, role, &self.expected);
+        if begins && group.is_resumed() && !self.resumed.contains(&number) {
+            self.resumed.push(number);
         }
-        group.take(queue, queue_state.next_index(), message, role, &self.expected);
         Ok(Tie::Group(number))
     }
 
-    /// Whether the connector has said this before.
-    fn has_come(&self, id: &str, topic: &str, role: &Role) -> bool {
-        let group = || self.numbers.get(id).and_then(|number| self.groups.get(number));
-        self.known.contains(id) || group().is_some_and(|group| group.has_come(topic, role))
+    /// Whether the connector has sent this change before.
+    fn has_come(&self, queue: usize, change: &Change) -> bool {
+        let group = || self.numbers.get(&change.id).and_then(|number| self.groups.get(number));
+        if self.known.contains(&change.id) {
+            return true;
+        }
+        match self.queues.get(queue).and_then(|queue| queue.newest.as_ref()) {
+            Some(newest) if newest.id == change.id => !change.is_behind(newest),
+            // It has gone on since.
+            _ => group().is_some_and(|group| group.is_in(queue)),
+        }
+    }
+
+    /// A change that has not come before: what came again in its partition has all come.
+    fn end_again(&mut self, queue: usize, change: Change) {
+        let Some(queue_state) = self.queues.get_mut(queue) else { return };
+        queue_state.newest = Some(change);
+        if let Some(group) = queue_state.again.take().and_then(|number| self.groups.get_mut(&number)) {
+            group.end_again();
+        }
     }
 
     /// A change that has come before. Until its partition is where it was, everything in it that comes again stays together:
     /// else readers would see an old state of some documents beside a newer one of others.
-    fn again(&mut self, queue: usize, change: (Arc<str>, Option<u64>)) -> Tie {
+    fn again(&mut self, queue: usize, change: &Change) -> Tie {
         let (now, groups, next) = (self.clock.now, &mut self.groups, &mut self.next_number);
         let Some(queue_state) = self.queues.get_mut(queue) else { return Tie::None };
         let number = match queue_state.again.filter(|number| groups.contains_key(number)) {
             Some(number) => number,
             None => new_group(groups, next, "".into(), now),
         };
-        let is_last = queue_state.newest.as_ref().is_none_or(|newest| *newest == change);
+        let is_last = |newest: &Change| newest.id == change.id && change.has_reached(newest);
+        let is_last = queue_state.newest.as_ref().is_none_or(is_last);
         queue_state.again = (!is_last).then_some(number);
         if let Some(group) = groups.get_mut(&number) {
             group.take_again(queue, queue_state.next_index(), is_last);

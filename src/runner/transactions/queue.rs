@@ -1,12 +1,13 @@
 //! What is held of one partition, in its order.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::record::{Message, Op, Record, Reject, Torn};
+use crate::record::{Message, Op, Record, Reject, SourcePosition, Torn, compare_sources};
 
 /// A decoded message.
 pub struct Held {
@@ -53,6 +54,40 @@ impl Held {
     }
 }
 
+/// A change, as the connector told it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its transaction.
+    pub id: Arc<str>,
+    order: Option<u64>,
+    place: SourcePosition,
+}
+
+impl Change {
+    /// The change that a message holds.
+    pub fn of(held: &Held, id: Arc<str>, order: Option<u64>) -> Self {
+        let place = held.records.first().map(|record| record.position.source).unwrap_or_default();
+        Change { id, order, place }
+    }
+
+    /// Whether it lies behind another one of the same transaction and partition. Numbers decide only where places in the
+    /// source's log do not: they may have begun again at 1.
+    pub fn is_behind(&self, other: &Change) -> bool {
+        match compare_sources(&self.place, &other.place) {
+            Some(Ordering::Equal) | None => self.order.zip(other.order).is_none_or(|(own, other)| own > other),
+            Some(order) => order.is_gt(),
+        }
+    }
+
+    /// Whether it is another one of the same transaction and partition, or lies behind it.
+    pub fn has_reached(&self, other: &Change) -> bool {
+        match compare_sources(&self.place, &other.place) {
+            Some(order) => order.is_ge(),
+            None => self.order.zip(other.order).is_none_or(|(own, other)| own >= other),
+        }
+    }
+}
+
 /// The messages of a partition.
 #[derive(Default)]
 pub struct Queue {
@@ -64,7 +99,7 @@ pub struct Queue {
     /// Behind the last message that was seen.
     next: i64,
     /// The last change that had not come before.
-    pub newest: Option<(Arc<str>, Option<u64>)>,
+    pub newest: Option<Change>,
     /// What holds the changes together that come again, while there are more to come.
     pub again: Option<u64>,
 }

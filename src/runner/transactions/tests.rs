@@ -28,6 +28,9 @@ struct Log {
     partitions: BTreeMap<(&'static str, i32), Vec<Entry>>,
     order: u64,
     counts: BTreeMap<&'static str, u64>,
+    without_places: bool,
+    /// In the source's log.
+    places: BTreeMap<(&'static str, i32, i64), SourcePosition>,
 }
 
 impl Log {
@@ -45,9 +48,19 @@ impl Log {
     }
 
     fn change(&mut self, id: &str, topic: &'static str, partition: i32) {
+        self.change_at(id, topic, partition, self.order + 1);
+    }
+
+    /// A change at a place in the source's log, of which here every transaction has its own part.
+    fn change_at(&mut self, id: &str, topic: &'static str, partition: i32, place: u64) {
         self.order += 1;
         *self.counts.entry(topic).or_default() += 1;
         self.put(topic, partition, member(id, Role::Change { order: Some(self.order) }), Some(Op::Update));
+        if !self.without_places {
+            let lsn = id.parse::<u64>().unwrap() * 100 + place;
+            let source = SourcePosition::Postgres { incarnation: 1, commit_lsn: 0, lsn };
+            self.places.insert((topic, partition, self.partitions[&(topic, partition)].len() as i64 - 1), source);
+        }
     }
 
     fn end(&mut self, id: &str) {
@@ -76,7 +89,8 @@ impl Log {
         for (origin, (message, member, op)) in messages.iter().skip(from).take(count).enumerate() {
             batch.messages.push(message.clone());
             batch.members.extend(member.clone().map(|member| (origin as u32, member)));
-            batch.records.extend(op.map(|op| record(message, op, origin as u32)));
+            let place = self.places.get(&(topic, partition, message.offset)).copied().unwrap_or_default();
+            batch.records.extend(op.map(|op| record(message, op, origin as u32, place)));
         }
         batch
     }
@@ -90,7 +104,7 @@ fn member(id: &str, role: Role) -> Option<Membership> {
     Some(Membership { id: id.into(), role })
 }
 
-fn record(message: &Message, op: Op, origin: u32) -> Record {
+fn record(message: &Message, op: Op, origin: u32, source: SourcePosition) -> Record {
     let (topic, partition, offset) = (message.topic.clone(), message.partition, message.offset);
     Record {
         table: topic.clone(),
@@ -99,7 +113,7 @@ fn record(message: &Message, op: Op, origin: u32) -> Record {
         row: None,
         patch: None,
         before: None,
-        position: Position { topic, epoch: Epoch::default(), partition, offset, source: SourcePosition::Unknown },
+        position: Position { topic, epoch: Epoch::default(), partition, offset, source },
         version: 0,
         changed_at: None,
         snapshot: Default::default(),
@@ -111,12 +125,22 @@ fn take(gather: &mut Gather, batch: Batch) {
     gather.take(batch, Vec::new()).unwrap();
 }
 
+/// All that may leave now, of transactions too of which something is on its way.
+fn let_go(gather: &mut Gather) -> Vec<(Unity, usize)> {
+    std::iter::from_fn(|| gather.release()).map(|(batch, _)| (batch.unity, batch.messages.len())).collect()
+}
+
 fn places(batch: &Batch) -> Vec<String> {
     batch.messages.iter().map(|m| format!("{}/{}:{}", m.topic, m.partition, m.offset)).collect()
 }
 
-/// All that may leave now: unity, places.
+/// All that may leave now: unity, places. Nothing is on its way.
 fn released(gather: &mut Gather) -> Vec<(Unity, Vec<String>)> {
+    gather.on_the_way = Duration::ZERO;
+    if gather.asks_for_ends() {
+        gather.ends(&Offsets::new());
+    }
+    gather.look_for_rest(Offsets::new);
     std::iter::from_fn(|| gather.release()).map(|(batch, _)| (batch.unity, places(&batch))).collect()
 }
 
@@ -517,6 +541,140 @@ fn log_with_tombstones(random: &mut StdRng) -> Log {
         log.end(&id);
     }
     log
+}
+
+#[test]
+fn a_transaction_in_whose_middle_the_connector_was_stopped_is_whole_with_all_that_was_before() {
+    let mut log = Log::default();
+    log.begin("1");
+    log.change_at("1", "bank.a", 0, 1);
+    log.change_at("1", "bank.b", 0, 2);
+    log.begin("1");
+    log.change_at("1", "bank.a", 0, 3);
+    log.change_at("1", "bank.a", 1, 4);
+    log.end("1");
+    let mut gather = gather(100, LONG, CatchUp::default());
+    gather.on_the_way = Duration::ZERO;
+    let reach = |read: [i64; 3]| -> Offsets {
+        [("bank.a", 0), ("bank.a", 1), ("bank.b", 0)].into_iter().map(|(t, p)| (t.into(), p)).zip(read).collect()
+    };
+    take(&mut gather, log.read_all(MARKERS, 0));
+    take(&mut gather, log.read_all("bank.a", 1));
+    take(&mut gather, log.read("bank.a", 0, 0, 1));
+    assert!(gather.asks_for_ends(), "two changes have come, as many as the end counts");
+    assert_eq!(let_go(&mut gather), []);
+    gather.ends(&reach([2, 1, 1]));
+    assert!(!gather.asks_for_ends());
+    gather.look_for_rest(|| reach([1, 1, 0]));
+    take(&mut gather, log.read("bank.a", 0, 1, 1));
+    gather.look_for_rest(|| reach([2, 1, 0]));
+    assert_eq!(let_go(&mut gather), [], "what had been sent of `b` before the stop");
+    take(&mut gather, log.read_all("bank.b", 0));
+    gather.look_for_rest(|| reach([2, 1, 1]));
+    assert_eq!(let_go(&mut gather), [(whole(1), 7)]);
+}
+
+#[test]
+fn what_comes_again_from_the_middle_of_a_transaction_stays_together() {
+    for without_places in [false, true] {
+        let mut log = Log { without_places, ..Log::default() };
+        log.transaction("1", &[("bank.a", 0), ("bank.a", 0)]);
+        log.transaction("2", &[("bank.a", 0)]);
+        log.begin("1");
+        log.change_at("1", "bank.a", 0, 2);
+        log.end("1");
+        log.transaction("2", &[("bank.a", 0)]);
+        log.transaction("3", &[("bank.a", 0)]);
+        let mut gather = gather(100, LONG, CatchUp::default());
+        let mut read = |topic, from, count| {
+            take(&mut gather, log.read(topic, 0, from, count));
+            released(&mut gather).into_iter().map(|(unity, places)| (unity, places.len())).collect::<Vec<_>>()
+        };
+        read(MARKERS, 0, 4);
+        assert_eq!(read("bank.a", 0, 3), [(whole(2), 7)]);
+        assert_eq!(read(MARKERS, 4, 4), [(again(false), 4)]);
+        assert_eq!(read("bank.a", 3, 1), [], "the second one's state would be gone");
+        assert_eq!(read("bank.a", 4, 1).len(), 1, "{without_places}");
+        read(MARKERS, 8, 2);
+        assert_eq!(read("bank.a", 5, 1), [(whole(1), 3)]);
+    }
+}
+
+/// A connector that is stopped and killed at any moment: readers see each row as of one and the same transaction.
+#[test]
+fn whatever_a_connector_sends_again_readers_see_one_state() {
+    for seed in 0..400 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (log, touched) = log_of_restarts(&mut random);
+        let mut gather = gather(1_000_000, LONG, CatchUp::default());
+        gather.on_the_way = Duration::ZERO;
+        let places: Vec<_> = log.partitions.keys().copied().collect();
+        let ends: Offsets = log.partitions.iter().map(|((t, p), all)| (((*t).into(), *p), all.len() as i64)).collect();
+        let mut read: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+        let mut rows: BTreeMap<(String, i32), u64> = BTreeMap::new();
+        for _ in 0..5_000 {
+            let place = places[random.gen_range(0..places.len())];
+            let from = read.entry(place).or_default();
+            let batch = log.read(place.0, place.1, *from, random.gen_range(0..6));
+            *from += batch.messages.len();
+            take(&mut gather, batch);
+            if gather.asks_for_ends() {
+                gather.ends(&ends);
+            }
+            let reached = || read.iter().map(|((t, p), next)| (((*t).into(), *p), *next as i64)).collect();
+            gather.look_for_rest(reached);
+            while let Some((batch, _)) = gather.release() {
+                assert_eq!(batch.unity.torn, None, "seed {seed}");
+                for message in batch.messages.iter().filter(|message| *message.topic != *MARKERS) {
+                    let place = (of(&message.topic), message.partition);
+                    let (_, member, _) = &log.partitions[&place][message.offset as usize];
+                    rows.insert(
+                        (message.topic.to_string(), message.partition),
+                        member.as_ref().unwrap().id.parse().unwrap(),
+                    );
+                }
+                let newest = rows.values().copied().max().unwrap_or_default();
+                for (place, touched) in &touched {
+                    let expected = touched.iter().copied().filter(|id| *id <= newest).max();
+                    let found = rows.get(&(place.0.to_string(), place.1)).copied();
+                    assert_eq!(found, expected, "seed {seed}: {place:?} with transaction {newest}");
+                }
+            }
+        }
+        assert_eq!(gather.held(), 0, "seed {seed}");
+    }
+}
+
+/// Transactions from 1 on, of one row in each partition; and which of them change each row.
+fn log_of_restarts(random: &mut StdRng) -> (Log, BTreeMap<(&'static str, i32), Vec<u64>>) {
+    let (mut log, mut touched) = (Log::default(), BTreeMap::new());
+    let mut changes: Vec<(u64, &'static str, i32)> = Vec::new();
+    for id in 1..random.gen_range(5..30) {
+        for _ in 0..random.gen_range(1..5) {
+            let (topic, partition) = (["bank.a", "bank.b"][random.gen_range(0..2)], random.gen_range(0..2));
+            changes.push((id, topic, partition));
+            touched.entry((topic, partition)).or_insert_with(Vec::new).push(id);
+        }
+    }
+    let (mut at, mut restarts, mut open) = (0, random.gen_range(0..4), 0);
+    while let Some((id, topic, partition)) = changes.get(at).copied() {
+        if open != id {
+            log.begin(&id.to_string());
+            open = id;
+        }
+        log.change_at(&id.to_string(), topic, partition, at as u64);
+        at += 1;
+        if changes.get(at).is_none_or(|next| next.0 != id) {
+            log.end(&id.to_string());
+        }
+        if restarts > 0 && random.gen_bool(0.1) {
+            // Where it goes on is a change that it has not noted as sent.
+            restarts -= 1;
+            at -= random.gen_range(0..=at.min(12)) * usize::from(random.gen_bool(0.5));
+            open = 0;
+        }
+    }
+    (log, touched)
 }
 
 #[test]

@@ -57,7 +57,6 @@ fn seconds(of: &str, otherwise: u64) -> Duration {
 }
 
 #[test]
-#[ignore = "after the connector goes back, a transaction sometimes stays incomplete until `age`; see the limits in the README"]
 fn nor_while_the_connector_is_restarted() {
     run("tx_connector", DIRECT, |_| String::new(), |bank, _| bank.restart_connector());
 }
