@@ -256,9 +256,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn digits(&mut self) {
-        while matches!(self.byte(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        self.at += rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
     }
 
     fn some_digits(&mut self) -> Result<(), Fault> {
@@ -291,6 +290,13 @@ impl<'a> Cursor<'a> {
 
     /// Takes the field's name and the colon if the name is exactly `name`; else leaves everything as it is.
     pub fn try_key(&mut self, name: &str) -> bool {
+        // As all writers of events have it: no white space.
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let behind_name = rest.strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        if let Some(behind) = behind_name.and_then(|rest| rest.strip_prefix(b"\":")) {
+            self.at = self.text.len() - behind.len();
+            return true;
+        }
         let mut probe = *self;
         if !probe.eat(b'"') {
             return false;
