@@ -87,7 +87,7 @@ impl Writer {
             live: FxHashMap::default(),
             positions: Vec::new(),
             text: String::new(),
-            written: Some(Vec::new()),
+            written: Some(Written::default()),
         };
         work(&mut batch)?;
         batch.note_live()?;
@@ -125,8 +125,8 @@ pub(super) struct Batch<'t> {
     live: FxHashMap<i64, i64>,
     positions: Vec<Position>,
     text: String,
-    /// Every row written so far, in order; `None` once there was one that is not told here.
-    written: Option<Vec<Written>>,
+    /// Every row written so far; `None` once there was one that is not told here.
+    written: Option<Written>,
 }
 
 /// Fills in what the source did not tell, if anything.
@@ -359,7 +359,7 @@ impl Batch<'_> {
     /// Remembers a write for [`Recent`].
     fn tell(&mut self, table: &Table, key: &Identity, row: Option<&Row>) {
         if let Some(written) = &mut self.written {
-            written.push((table.name.clone(), key.clone(), row.cloned()));
+            written.tell(&table.name, key, row);
         }
     }
 

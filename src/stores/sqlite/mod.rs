@@ -223,8 +223,9 @@ impl Snapshot for View {
         let mut unknown = Vec::new();
         {
             let recent = locked(&self.shared.recent);
+            let recent = recent.view(self.version, table);
             for (place, key) in keys.iter().enumerate() {
-                let row = recent.get(self.version, table, &identity(key.values()));
+                let row = recent.get(&identity(key.values()));
                 unknown.extend(row.is_none().then_some(place));
                 rows.push(row.flatten());
             }
