@@ -65,7 +65,7 @@ impl Sqlite {
     fn open(folder: &Path) -> Done<Self> {
         let open = || -> Done<rusqlite::Connection> {
             let file = rusqlite::Connection::open(folder.join("bank.db"))?;
-            file.pragma_update(None, "page_size", 16_384)?;
+            file.pragma_update(None, "page_size", 8_192)?;
             file.pragma_update(None, "journal_mode", "WAL")?;
             file.pragma_update(None, "synchronous", "FULL")?;
             file.pragma_update(None, "wal_autocheckpoint", 1_000)?;

@@ -34,19 +34,25 @@ CREATE TABLE IF NOT EXISTS headwater_parked (
     \"offset\" INTEGER NOT NULL, timestamp_ms INTEGER, key BLOB, value BLOB, headers TEXT NOT NULL) STRICT;
 ";
 
+/// The size of a new file's pages.
+const PAGE_BYTES: i64 = 8 << 10;
+/// At this size the write-ahead log is folded back into the file.
+const WAL_BYTES: i64 = 64 << 20;
+
 /// Opens the file for writing and makes it a store if it is new.
 pub fn open_writer(path: &Path) -> Result<Connection> {
     let mut conn = Connection::open(path).map_err(sql)?;
     settle(&conn)?;
     // Before anything is set: the settings stay in the file.
     refuse_foreign(&conn)?;
-    // Larger pages than SQLite's 4 KiB: rows of some hundred bytes cost a third less to write (`benches/engine`).
-    conn.pragma_update(None, "page_size", 16_384).map_err(sql)?;
+    // Larger pages than SQLite's 4 KiB make rows of some hundred bytes cheaper to write in key order; still larger ones make
+    // an update dear, which writes a whole page for each row that it meets (`benches/README.md`).
+    conn.pragma_update(None, "page_size", PAGE_BYTES).map_err(sql)?;
     // WAL lets snapshots read while one batch is written; FULL makes a commit durable before `apply` answers.
-    // The write-ahead log is folded back every 16 MiB.
+    // What several batches write to the same page is folded back once.
     conn.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(sql)?;
+    conn.pragma_update(None, "wal_autocheckpoint", WAL_BYTES / PAGE_BYTES).map_err(sql)?;
     conn.pragma_update(None, "cache_size", -32_768).map_err(sql)?;
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     create(&tx)?;
