@@ -10,7 +10,7 @@ use super::card;
 use super::config::TrainConfig;
 use super::dataset::Dataset;
 use super::evaluate::{Evaluation, evaluate};
-use super::file::{read_bounded, sha256_hex};
+use super::file::{read_bounded, sha256_of};
 use super::folder::{MODEL, RULES, TAXONOMY};
 use super::lexicon::Lexicon;
 use super::rules::Rules;
@@ -52,9 +52,9 @@ pub struct Built {
 /// What a data set of files consists of, for the card: names, lengths and checksums.
 pub fn sources(files: &[PathBuf]) -> Result<serde_json::Value> {
     let source = |path: &PathBuf| {
-        let bytes = read_bounded(path, u64::MAX - 1).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
+        let (bytes, sha256) = sha256_of(path).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-        Ok(json!({ "file": name, "bytes": bytes.len(), "sha256": sha256_hex(&bytes) }))
+        Ok(json!({ "file": name, "bytes": bytes, "sha256": sha256 }))
     };
     files.iter().map(source).collect()
 }
@@ -104,7 +104,10 @@ pub fn build(
         serde_json::to_string_pretty(value).map(|t| t + "\n").map_err(|e| broken(e.to_string()))
     };
     files.insert("metrics.json".to_string(), text(&metrics)?.into_bytes());
-    files.insert(MODEL.to_string(), model.to_bytes().map_err(broken)?);
+    let bytes = model.to_bytes().map_err(broken)?;
+    // What a pipeline would refuse is not written.
+    Model::from_bytes(&bytes).map_err(|e| broken(format!("the model cannot be used: {e}")))?;
+    files.insert(MODEL.to_string(), bytes);
     let rules = files.get(RULES).map(|r| String::from_utf8_lossy(r).into_owned());
     let card = card::write(config, &model, &judged, rules.as_deref());
     files.insert("card.md".to_string(), card.into_bytes());

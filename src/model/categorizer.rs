@@ -104,22 +104,11 @@ impl Categorizer {
     fn from_folder(folder: &Path, path: &Path) -> Result<Categorizer> {
         let checked = Checked::read(folder, false)?;
         let wrong = |file: &str, text: String| Error::Config(format!("{}: {text}", folder.join(file).display()));
-        let model =
-            checked.file(folder::MODEL).map(Model::from_bytes).transpose().map_err(|e| wrong(folder::MODEL, e))?;
+        let model = checked.model().map_err(|e| wrong(folder::MODEL, e))?;
         let rules = checked.text(folder::RULES).map_err(|e| e.at(folder.display()))?;
         let rules = rules.map(Rules::parse).transpose().map_err(|e| wrong(folder::RULES, e))?;
         let id = match &checked.manifest {
-            Some(manifest) => {
-                if let Some(info) = model.as_ref().map(|m| &m.info)
-                    && (&info.name, &info.version) != (&manifest.name, &manifest.version)
-                {
-                    return Err(wrong(
-                        folder::MODEL,
-                        format!("is {} {}, not what manifest.json names", info.name, info.version),
-                    ));
-                }
-                format!("{}@{}", manifest.name, manifest.version)
-            }
+            Some(manifest) => format!("{}@{}", manifest.name, manifest.version),
             None => format!("{}@rules", path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default()),
         };
         if model.is_none() && !rules.as_ref().is_some_and(Rules::has_default) {

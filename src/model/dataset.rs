@@ -11,6 +11,7 @@ use std::path::Path;
 use rustc_hash::FxBuildHasher;
 use serde::Deserialize;
 
+use super::categorizer::UNCATEGORIZED;
 use super::facts::Facts;
 use super::features::Scratch;
 use crate::error::{Error, Result};
@@ -283,6 +284,14 @@ impl Reading {
             self.dropped += 1;
             return Ok(());
         }
+        if label.chars().any(char::is_control) {
+            return Err(bad(&format!("the label `{}` holds a tab or a line feed", columns.label)));
+        }
+        if *label == UNCATEGORIZED {
+            return Err(bad(&format!(
+                "the label `{UNCATEGORIZED}` is what a model says when it is not sure; name it under drop_labels"
+            )));
+        }
         let class = self.labels.number(label.as_bytes());
         if class as usize >= MAX_LABELS {
             return Err(bad(&format!("more than {MAX_LABELS} labels: is `{}` the right column?", columns.label)));
@@ -410,7 +419,7 @@ impl Format {
             Format::Csv => Ok(split_csv(line)?.into_iter().map(nameless).collect()),
             Format::JsonLines => {
                 let object: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_str(line).map_err(|_| bad("not a JSON object"))?;
+                    serde_json::from_str(line).map_err(|_| bad("not a JSON object that can be read"))?;
                 let text = |value: serde_json::Value| match value {
                     serde_json::Value::Null => String::new(),
                     serde_json::Value::String(text) => text,
@@ -539,6 +548,10 @@ mod tests {
         assert!(error("a.tsv", b"merchant\tamount\tcategory\nA\t1\t\n").contains("line 2: the label"));
         assert!(error("a.csv", b"merchant,amount,category\n\"A,1,x\n").contains("line 2: a quote"));
         assert!(error("a.jsonl", b"[]\n").contains("line 1: not a JSON object"));
+        let unsure = b"merchant\tamount\tcategory\nA\t1\tx\nB\t1\tuncategorized\n";
+        let broken = b"merchant\tamount\tcategory\nA\t1\tfo\\nod\n";
+        assert!(error("a.tsv", broken).contains("line 2: the label `category` holds a tab"));
+        assert!(error("a.tsv", unsure).contains("line 3: the label `uncategorized`"));
         assert!(error("a.xls", b"").contains("unknown format"));
         assert!(error("a.tsv", b"").contains("no labelled rows"));
         assert!(error("a.tsv", b"merchant\tamount\tcategory\n\xff\t1\tx\n").contains("line 2: not UTF-8"));

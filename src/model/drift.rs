@@ -136,7 +136,7 @@ impl Model {
 /// The population stability index of two mixes; a category that only one of them has counts as empty in the other.
 pub fn psi(expected: &[u64], found: &[u64]) -> f64 {
     let categories = expected.len().max(found.len());
-    let sum = |mix: &[u64]| mix.iter().sum::<u64>() as f64 + 0.5 * categories as f64;
+    let sum = |mix: &[u64]| mix.iter().map(|rows| *rows as f64).sum::<f64>() + 0.5 * categories as f64;
     let (all_expected, all_found) = (sum(expected), sum(found));
     let share = |mix: &[u64], at: usize, all: f64| (mix.get(at).copied().unwrap_or(0) as f64 + 0.5) / all;
     let part = |at| {
@@ -160,6 +160,7 @@ mod tests {
         let by_hand = 0.2 * (2f64).ln() + -0.2 * (0.75f64).ln();
         assert!((psi(&[200_000, 800_000], &[400_000, 600_000]) - by_hand).abs() < 1e-5);
         assert!(psi(&[1_000, 0], &[0, 1_000]).is_finite());
+        assert!(psi(&[u64::MAX, u64::MAX], &[1_000, 1_000]).abs() < 1e-9, "as a foreign file may say");
     }
 
     #[test]

@@ -149,7 +149,19 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 
 /// SHA-256 as lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Length and SHA-256 of a file of any size; it is never in memory as a whole.
+pub fn sha256_of(path: &Path) -> Result<(u64, String), String> {
+    let mut hasher = Sha256::new();
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+    let len = read.map_err(|e| format!("cannot be read: {e}"))?;
+    Ok((len, hex(&hasher.finalize())))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 struct Reader<'b>(&'b [u8]);

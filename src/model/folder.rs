@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::file::{MAX_MODEL_BYTES, read_bounded, sha256_hex};
+use super::trained::Model;
 use crate::error::{Error, Result};
 
 /// Name of the trained model's file.
@@ -162,6 +163,16 @@ impl Checked {
     /// The bytes of a file.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// The trained model, if there is one: it has to be the one that the manifest names.
+    pub fn model(&self) -> std::result::Result<Option<Model>, String> {
+        let Some(model) = self.file(MODEL).map(Model::from_bytes).transpose()? else { return Ok(None) };
+        let (named, info) = (&self.manifest, &model.info);
+        if named.as_ref().is_some_and(|named| (&info.name, &info.version) != (&named.name, &named.version)) {
+            return Err(format!("is {} {}, not what {MANIFEST} names", info.name, info.version));
+        }
+        Ok(Some(model))
     }
 
     /// The UTF-8 text of a file.

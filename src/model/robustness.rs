@@ -35,6 +35,7 @@ fn harm() -> impl Strategy<Value = Harm> {
         ("\"slots\":", "\"slots\":1"),
         ("\"blocks\":", "\"blocks\":18446744073709551"),
         ("\"scale\":", "\"scale\":-"),
+        ("\"scale\":0.", "\"scale\":300000000000000000000000000000000000000."),
         ("\"classes\":[", "\"classes\":[\"\","),
         ("\"temperature_known\":", "\"temperature_known\":0"),
         ("\"threshold\":0", "\"threshold\":7"),

@@ -15,10 +15,16 @@
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Anchored, Input, MatchKind, StartKind};
 use bytestring::ByteString;
 
-use super::normalize::normalize;
+use super::normalize::{MAX_INPUT_BYTES, normalize};
 
 /// Most rules in one file.
 const MAX_RULES: usize = 100_000;
+
+/// Most bytes of all patterns: the automaton takes tens of bytes for each.
+const MAX_PATTERN_BYTES: usize = 4 << 20;
+
+/// Up to so many bytes of patterns the automaton is a table of all transitions: the fastest, and then at most some 10 MB.
+const MAX_TABLE_BYTES: usize = 64 << 10;
 
 /// The rules of a model folder.
 #[derive(Debug)]
@@ -179,7 +185,7 @@ impl Rules {
 
 /// As much of a text as the normalizer would look at.
 fn truncate(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(super::MAX_INPUT_BYTES)).unwrap_or(text)
+    text.get(..text.floor_char_boundary(MAX_INPUT_BYTES)).unwrap_or(text)
 }
 
 #[derive(Default)]
@@ -229,6 +235,12 @@ impl Building {
         if self.rules.len() >= MAX_RULES {
             return Err(format!("more than {MAX_RULES} rules"));
         }
+        if pattern.len() > MAX_INPUT_BYTES {
+            return Err(format!(
+                "a pattern of {} bytes matches nothing: texts count up to {MAX_INPUT_BYTES}",
+                pattern.len()
+            ));
+        }
         match how {
             "contains" => {
                 self.raw.push(pattern.as_bytes().to_vec());
@@ -276,9 +288,13 @@ fn automaton(patterns: &[Vec<u8>]) -> Result<Option<AhoCorasick>, String> {
         return Ok(None);
     }
     let mut builder = AhoCorasickBuilder::new();
+    let bytes: usize = patterns.iter().map(Vec::len).sum();
+    if bytes > MAX_PATTERN_BYTES {
+        return Err(format!("the patterns have {bytes} bytes together, at most {MAX_PATTERN_BYTES} are taken"));
+    }
     builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored);
-    // A DFA is the fastest, and small enough for some thousand rules.
-    builder.kind((patterns.len() <= 5_000).then_some(AhoCorasickKind::DFA));
+    let kind = if bytes <= MAX_TABLE_BYTES { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
+    builder.kind(Some(kind));
     builder.build(patterns).map(Some).map_err(|e| format!("the patterns cannot be compiled: {e}"))
 }
 
@@ -336,6 +352,23 @@ mod tests {
         assert!(error("pattern\tcategory\tmatch\nA\tb\tregex\n").starts_with("line 2: `match`"));
         assert!(error("pattern\tcategory\twhen\nA\tb\tnow\n").starts_with("line 2: `when`"));
         assert!(error("pattern\tcategory\n---\tb\n").starts_with("line 2: nothing is left"));
+        let long = "A".repeat(MAX_INPUT_BYTES + 1);
+        assert!(error(&format!("pattern\tcategory\n{long}\tb\n")).starts_with("line 2: a pattern of 2049 bytes"));
+    }
+
+    #[test]
+    fn many_long_patterns_are_bounded_in_memory_and_match_the_same() {
+        let file = |rules: usize| {
+            let rule = |i: usize| format!("{i:06}{}\tlong\tcontains\n", "x".repeat(2_000));
+            "pattern\tcategory\tmatch\n".to_string() + &(0..rules).map(rule).collect::<String>() + "ARAL\tfuel\t\n"
+        };
+        // Too many for the table of all transitions.
+        let rules = Rules::parse(&file(40)).unwrap();
+        let text = format!("000039{}", "x".repeat(2_000));
+        assert_eq!(find(&rules, &[&text], None), Some(("long".into(), true)));
+        assert_eq!(find(&rules, &[&text[1..], "Aral 7"], None), Some(("fuel".into(), true)));
+        let refused = Rules::parse(&file(2_100)).unwrap_err();
+        assert!(refused.starts_with("the patterns have 4212600 bytes together"), "{refused}");
     }
 
     #[test]

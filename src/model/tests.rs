@@ -9,7 +9,7 @@ use linfa_ftrl::{Ftrl, FtrlParams};
 use ndarray::{Array1, Array2};
 use rand::rngs::mock::StepRng;
 
-use super::file::sha256_hex;
+use super::file::{sha256_hex, sha256_of};
 use super::testing::{dataset, settings, trained, tsv};
 use super::*;
 
@@ -301,6 +301,15 @@ fn versions_are_published_whole_or_not_at_all() {
     assert!(refused.contains("rules.tsv") && refused.contains("manifest.json"), "{refused}");
     std::fs::write(dir.path().join("current"), "../1.0.0\n").unwrap();
     assert!(Categorizer::load(dir.path()).unwrap_err().to_string().contains("expected a version"));
+}
+
+#[test]
+fn a_file_has_the_checksum_of_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+    std::fs::write(dir.path().join("a"), &bytes).unwrap();
+    assert_eq!(sha256_of(&dir.path().join("a")).unwrap(), (200_000, sha256_hex(&bytes)));
+    assert!(sha256_of(&dir.path().join("b")).unwrap_err().starts_with("cannot be read"));
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub const MAX_CLASSES: usize = 256;
 /// The largest weight that leaves 8 significant bits in 16: 127 · 2^8.
 const LARGEST: f32 = 32_512.0;
 
+/// The largest scale of a file: sums of weights times this stay finite, at any temperature.
+const LARGEST_SCALE: f32 = 1e6;
+
 /// Most bits that a file leaves out at the end of a weight.
 const MAX_SHIFT: u8 = 8;
 
@@ -57,7 +60,7 @@ impl Weights {
 
     /// Weights from the parts of a model file.
     pub fn from_parts(parts: &Stored<'_>, spec: &FeatureSpec, classes: usize, scale: f32) -> Result<Self, String> {
-        if classes == 0 || classes > MAX_CLASSES || !scale.is_finite() || scale <= 0.0 {
+        if classes == 0 || classes > MAX_CLASSES || !(f32::MIN_POSITIVE..=LARGEST_SCALE).contains(&scale) {
             return Err("impossible number of classes or scale".to_string());
         }
         if parts.rarities.len() != spec.slots() {
@@ -311,7 +314,9 @@ mod tests {
         assert!(read(&rarities, &shifts, &cells[1..], 40, weights.scale()).is_err());
         assert!(read(&rarities, &shifts[1..], &cells, 40, weights.scale()).is_err());
         assert!(read(&rarities[1..], &shifts, &cells, 40, weights.scale()).is_err());
-        assert!(read(&rarities, &shifts, &cells, 40, f32::NAN).is_err());
+        for scale in [f32::NAN, f32::INFINITY, 0.0, -1.0, 3e38] {
+            assert!(read(&rarities, &shifts, &cells, 40, scale).is_err(), "{scale}");
+        }
         rarities[0] = 1;
         assert!(read(&rarities, &shifts, &cells, 40, weights.scale()).is_err(), "a row without weights");
         rarities[0] = 0;

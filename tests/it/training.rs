@@ -220,3 +220,35 @@ fn a_run_says_when_what_it_sees_has_moved_from_training() {
     let told = printed(directory, &["model", "drift", "p.yaml"], 0);
     assert!(told.contains("2025-01"), "{told}");
 }
+
+#[test]
+fn versions_are_listed_published_and_measured_only_as_what_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    train_on_file(directory);
+    let model = |arguments: &[&str], code| printed(directory, &[&["model"], arguments].concat(), code);
+    assert_eq!(model(&["list", "."], 0), model(&["list", "./models"], 0), "a folder of models, or one of these");
+    assert!(model(&["list", "models"], 0).contains("models: 1.0.0 (in use)"));
+    let told = model(&["publish", "models", "7.0.0"], 2);
+    assert!(told.contains("no version 7.0.0") && told.contains("there are: 1.0.0"), "{told}");
+    // A version that was made of another by hand.
+    let copy = directory.join("models/1.0.1");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(directory.join("models/1.0.0")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let manifest = std::fs::read_to_string(copy.join("manifest.json")).unwrap();
+    std::fs::write(copy.join("manifest.json"), manifest.replace("\"1.0.0\"", "\"1.0.1\"")).unwrap();
+    let foreign = "models/1.0.1/model.bin: is shops 1.0.0, not what manifest.json names";
+    for arguments in [
+        &["publish", "models", "1.0.1"][..],
+        &["evaluate", "models/1.0.1", "payments.tsv"],
+        &["compare", "models", "models/1.0.1", "payments.tsv"],
+    ] {
+        let told = model(arguments, 2);
+        assert!(told.contains(foreign), "{arguments:?}: {told}");
+    }
+    std::fs::write(directory.join("models/current"), "9.9.9\n").unwrap();
+    assert!(model(&["list", "."], 0).contains("names a version that is not there"));
+}

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct ListArgs {
-    /// Folder of model folders
+    /// Folder of model folders, or one of these
     #[arg(default_value = "models")]
     dir: PathBuf,
 }
@@ -33,18 +33,27 @@ pub struct PublishArgs {
 pub fn list(args: &ListArgs) -> Result<Outcome> {
     let unreadable = |e: std::io::Error| Error::Config(format!("{}: cannot be read: {e}", args.dir.display()));
     let mut folders = Vec::new();
-    for entry in fs::read_dir(&args.dir).map_err(unreadable)? {
-        folders.push(entry.map_err(unreadable)?.path());
+    if args.dir.join(folder::CURRENT).exists() || !folder::versions(&args.dir)?.is_empty() {
+        folders.push(args.dir.clone());
+    } else {
+        for entry in fs::read_dir(&args.dir).map_err(unreadable)? {
+            folders.push(entry.map_err(unreadable)?.path());
+        }
     }
     folders.sort();
     let (mut text, mut models) = (String::new(), Vec::new());
     for path in folders.iter().filter(|p| p.is_dir()) {
         let versions = folder::versions(path)?;
-        let current = path.join(folder::CURRENT).exists().then(|| folder::current(path)).transpose()?;
-        let rules_only = path.join(folder::RULES).is_file() && versions.is_empty() && current.is_none();
+        let points = path.join(folder::CURRENT).exists();
+        let rules_only = path.join(folder::RULES).is_file() && versions.is_empty() && !points;
         if versions.is_empty() && !rules_only {
             continue;
         }
+        // A broken pointer of one model does not hide the others.
+        let (current, broken) = match points.then(|| folder::current(path)).transpose() {
+            Ok(current) => (current.filter(|current| versions.contains(current)), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let mark = |v: &String| if Some(v) == current.as_ref() { format!("{v} (in use)") } else { v.clone() };
         let described = if rules_only {
             "rules alone".to_string()
@@ -52,6 +61,10 @@ pub fn list(args: &ListArgs) -> Result<Outcome> {
             versions.iter().map(mark).collect::<Vec<_>>().join(", ")
         };
         text.push_str(&format!("{}: {described}\n", path.display()));
+        if points && current.is_none() {
+            let why = broken.unwrap_or_else(|| "`current` names a version that is not there".to_string());
+            text.push_str(&format!("    none is in use: {why}\n"));
+        }
         models.push(json!({ "model": path, "versions": versions, "current": current }));
     }
     let summary = format!("{} model(s) in {}", models.len(), args.dir.display());
@@ -121,6 +134,11 @@ pub fn verify(args: &ShowArgs) -> Result<Outcome> {
 pub fn publish(args: &PublishArgs) -> Result<Outcome> {
     folder::check_version(&args.version).map_err(|e| Error::Config(format!("version `{}`: {e}", args.version)))?;
     let version = args.model.join(&args.version);
+    if !version.is_dir() {
+        let (model, there) = (args.model.display(), folder::versions(&args.model)?.join(", "));
+        let message = format!("{model}: there is no version {}; there are: {there}", args.version);
+        return Err(Error::Config(message));
+    }
     // What would be refused by a running pipeline is refused here.
     folder::Checked::read(&version, true)?;
     let loaded = Categorizer::load(&version)?;

@@ -61,11 +61,10 @@ fn load_model(path: &Path) -> Result<Model> {
     }
     let folder = folder::resolve(path)?;
     let checked = folder::Checked::read(&folder, false)?;
-    let file = folder.join(folder::MODEL);
-    let bytes = checked.file(folder::MODEL).ok_or_else(|| {
+    let model = checked.model().map_err(|e| Error::Config(format!("{}: {e}", folder.join(folder::MODEL).display())))?;
+    model.ok_or_else(|| {
         Error::Config(format!("{}: rules alone, there is no trained model to measure", folder.display()))
-    })?;
-    Model::from_bytes(bytes).map_err(|e| Error::Config(format!("{}: {e}", file.display())))
+    })
 }
 
 /// Labelled data as the training configuration beside the model describes it.
