@@ -33,16 +33,23 @@ pub fn decode(context: Context<'_>, payload: &Payload) -> Result<Event, Fault> {
     while more {
         let name = cursor.key()?.raw;
         match name.strip_prefix(PREFIX) {
+            Some("op") if !op.is_empty() => return Err(doubled("iodebeziumop")),
             Some("op") => op = scalar(&mut cursor)?,
             Some("txid") => transaction = Some(scalar(&mut cursor)?).filter(|id| !id.is_empty()).unwrap_or(transaction),
             Some("txtotalorder") => order = scalar(&mut cursor)?,
-            Some("table" | "collection") if cursor.next()? == Next::Text => source.table = Some(cursor.string()?),
+            Some("table" | "collection") if cursor.next()? == Next::Text => {
+                if source.table.replace(cursor.string()?).is_some() {
+                    return Err(doubled("iodebeziumtable"));
+                }
+            }
             Some(attribute) => match source.place(attribute) {
                 Some(place) => *place = scalar(&mut cursor)?,
                 None => cursor.skip().map(|_| ())?,
             },
             None => {
-                data = matches!(name, "data" | "data_base64").then_some(cursor).or(data);
+                if matches!(name, "data" | "data_base64") && data.replace(cursor).is_some() {
+                    return Err(doubled("data"));
+                }
                 cursor.skip()?;
             }
         }
@@ -137,6 +144,11 @@ fn parts_of(context: &Context<'_>, bytes: &Bytes) -> Result<Parts, Fault> {
         Some(Framed { schema: Known::Protobuf(schema), at }) => protobuf::parts(context.config, schema, bytes, at),
         _ => Err(not_readable()),
     }
+}
+
+#[cold]
+fn doubled(name: &str) -> Fault {
+    Fault::new("json.duplicate", format!("`{name}` occurs twice in the event"))
 }
 
 #[cold]

@@ -148,14 +148,12 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&self, cursor: &mut Cursor<'a>, of: &Form, depth: u32) -> Result<Value, Fault> {
-        let mut entries = Vec::new();
-        let mut names = FxHashSet::default();
+        let mut entries: Vec<(ByteString, Value)> = Vec::new();
+        let mut names = Names::default();
         let mut more = cursor.open_object()?;
         while more {
             let name = self.text(cursor.key()?)?;
-            if !names.insert(name.clone()) {
-                return Err(Fault::new("json.duplicate", "a name occurs twice in one object"));
-            }
+            names.take(&entries, &name)?;
             entries.push((name, self.value(cursor, of, depth + 1)?));
             more = cursor.more_fields()?;
         }
@@ -190,17 +188,42 @@ impl<'a> Reader<'a> {
         depth: u32,
     ) -> Result<Value, Fault> {
         let mut entries: Vec<(ByteString, Value)> = Vec::with_capacity(fields.len());
+        let mut names = Names::default();
         let mut more = cursor.open_object()?;
         while more {
             let name = self.text(cursor.key()?)?;
-            if entries.iter().any(|(known, _)| *known == name) {
-                return Err(Fault::new("json.duplicate", "a name occurs twice in one object"));
-            }
+            names.take(&entries, &name)?;
             let form = fields.iter().find(|(known, _)| **known == *name).map_or(&Form::Any, |(_, form)| form);
             entries.push((name, self.value(cursor, form, depth + 1)?));
             more = cursor.more_fields()?;
         }
         Ok(Value::Map(entries))
+    }
+}
+
+/// The names of one object, of which none may occur twice. An object may have as many as a message has room for: beyond a
+/// few they are hashed.
+#[derive(Default)]
+pub struct Names(FxHashSet<ByteString>);
+
+/// So many are compared one by one.
+const FEW_NAMES: usize = 16;
+
+impl Names {
+    /// Learns the name that follows those of `entries`.
+    pub fn take(&mut self, entries: &[(ByteString, Value)], name: &ByteString) -> Result<(), Fault> {
+        let known = if entries.len() < FEW_NAMES {
+            entries.iter().any(|(known, _)| known == name)
+        } else {
+            if self.0.is_empty() {
+                self.0.extend(entries.iter().map(|(known, _)| known.clone()));
+            }
+            !self.0.insert(name.clone())
+        };
+        match known {
+            true => Err(Fault::new("json.duplicate", "a name occurs twice in one object")),
+            false => Ok(()),
+        }
     }
 }
 

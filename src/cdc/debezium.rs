@@ -120,8 +120,14 @@ impl<'a> Envelope<'a> {
                 }
                 "ts_ms" => envelope.ts_ms = scalar(cursor)?,
                 "message" => envelope.message = object_at(cursor)?,
-                "updateDescription" => envelope.update = object_at(cursor)?,
-                "patch" => envelope.patch = object_at(cursor)?,
+                "updateDescription" => {
+                    envelope.once(4, "updateDescription")?;
+                    envelope.update = object_at(cursor)?;
+                }
+                "patch" => {
+                    envelope.once(5, "patch")?;
+                    envelope.patch = object_at(cursor)?;
+                }
                 other => envelope.marks.take(other, cursor)?,
             }
             more = cursor.more_fields()?;

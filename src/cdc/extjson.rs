@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytestring::ByteString;
 
+use super::column::Names;
 use super::json::{Cursor, MAX_DEPTH, Next, Text, too_deep};
 use super::{Fault, temporal};
 use crate::record::{Timestamp, Value};
@@ -59,12 +60,11 @@ fn resolved(doc: &ByteString, text: Text<'_>) -> Result<ByteString, Fault> {
 
 fn object<'a>(doc: &'a ByteString, cursor: &mut Cursor<'a>, depth: u32) -> Result<Value, Fault> {
     let mut entries: Vec<(ByteString, Value)> = Vec::new();
+    let mut names = Names::default();
     let mut more = cursor.open_object()?;
     while more {
         let name = resolved(doc, cursor.key()?)?;
-        if entries.iter().any(|(known, _)| *known == name) {
-            return Err(Fault::new("json.duplicate", "a name occurs twice in one document"));
-        }
+        names.take(&entries, &name)?;
         entries.push((name, value(doc, cursor, depth + 1)?));
         more = cursor.more_fields()?;
     }

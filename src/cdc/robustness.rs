@@ -277,3 +277,52 @@ proptest! {
         }
     }
 }
+
+fn code(event: &str, key: &str) -> Option<&'static str> {
+    Decoder::new(Config::default()).decode(&message("t", 0, Some(key), Some(event)), 0).err().map(|fault| fault.code)
+}
+
+#[test]
+fn what_says_two_things_is_refused() {
+    let event = r#"{"specversion":"1.0","iodebeziumop":"c","iodebeziumconnector":"postgresql","iodebeziumtable":"a","data":{"after":{"id":7}}}"#;
+    let id = r#"{"id":7}"#;
+    assert_eq!(code(event, id), None);
+    for (field, more) in [
+        (r#""iodebeziumop":"c""#, r#""iodebeziumop":"d""#),
+        (r#""iodebeziumtable":"a""#, r#""iodebeziumtable":"b""#),
+        (r#""data":"#, r#""data":{"after":{"id":7}}"#),
+    ] {
+        assert_eq!(code(&event.replace(field, &format!("{more},{field}")), id), Some("json.duplicate"), "{more}");
+    }
+    let plain = envelope("c", "null", id);
+    let mut decoder = Decoder::new(Config::default());
+    for field in [r#""lsn":1"#, r#""table":"other""#, r#""schema":"other""#, r#""connector":"mysql""#] {
+        let twice = plain.replace(r#""source":{"#, &format!(r#""source":{{{field},"#));
+        for (value, read) in [(&plain, true), (&twice, false), (&twice, false), (&plain, true)] {
+            assert_eq!(decoder.decode(&message("t", 0, Some(id), Some(value)), 0).is_ok(), read, "{field}");
+        }
+    }
+}
+
+#[test]
+fn an_object_of_very_many_names_takes_as_much_longer_as_it_is_longer() {
+    let began = std::time::Instant::now();
+    let object = |more: &str| {
+        let names: Vec<_> = (0..200_000).map(|n| format!("\"a{n}\":1")).collect();
+        format!("{{{}{more}}}", names.join(","))
+    };
+    let document = |object: &str| {
+        let document = serde_json::to_string(&format!(r#"{{"_id":1,"o":{object}}}"#)).unwrap();
+        envelope("c", "null", &document).replace("postgresql", "mongodb")
+    };
+    assert_eq!(code(&document(&object("")), r#"{"id":"1"}"#), None);
+    for twice in ["a0", "a15", "a16", "a199999"] {
+        let object = object(&format!(",\"{twice}\":2"));
+        assert_eq!(code(&document(&object), r#"{"id":"1"}"#), Some("json.duplicate"), "{twice}");
+    }
+    assert_eq!(code(&document(r#"{"a":1,"b":2,"a":1}"#), r#"{"id":"1"}"#), Some("json.duplicate"));
+    let geometry = declared(DeclaredKey::FromMessage, &[("g", "geometry")]);
+    let event = envelope("c", "null", &format!(r#"{{"id":7,"g":{}}}"#, object("")));
+    Decoder::new(geometry).decode(&message("transaction", 0, Some(r#"{"id":7}"#), Some(&event)), 0).unwrap();
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}

@@ -5,7 +5,7 @@
 
 use std::hash::Hasher;
 
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashSet, FxHasher};
 
 use super::Fault;
 use super::json::{Cursor, Next, Text};
@@ -138,9 +138,14 @@ impl<'a> Source<'a> {
             shape.fields.clear();
         }
         let mut source = Source::default();
+        let mut names = FxHashSet::default();
         let mut more = cursor.open_object()?;
         while more {
             let name = cursor.key()?.raw;
+            // A doubled field could name another table or another place.
+            if !names.insert(name) {
+                return Err(Fault::new("json.duplicate", "a name occurs twice in `source`"));
+            }
             let field = Field::called(name);
             if learn && shape.fields.len() < SourceShape::WIDEST {
                 shape.fields.push((name.into(), field));
