@@ -235,13 +235,13 @@ pub fn set_current(model: &Path, version: &str) -> Result<()> {
     sync_folder(model).map_err(unwritable)
 }
 
-/// Published versions, oldest number first.
+/// Folders that are named like versions, oldest number first; whether they are whole is another question.
 pub fn versions(model: &Path) -> Result<Vec<String>> {
     let unreadable = |e: std::io::Error| Error::Config(format!("{}: cannot be read: {e}", model.display()));
     let mut found = Vec::new();
     for entry in fs::read_dir(model).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        if check_version(&name).is_ok() && model.join(&name).join(MANIFEST).is_file() {
+        if check_version(&name).is_ok() && model.join(&name).is_dir() {
             found.push(name);
         }
     }

@@ -252,3 +252,36 @@ fn versions_are_listed_published_and_measured_only_as_what_they_are() {
     std::fs::write(directory.join("models/current"), "9.9.9\n").unwrap();
     assert!(model(&["list", "."], 0).contains("names a version that is not there"));
 }
+
+#[test]
+fn what_is_no_whole_version_is_neither_published_nor_called_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    train_on_file(directory);
+    let told = printed(directory, &["model", "publish", "models", "1.0.1"], 2);
+    assert!(told.contains("no version 1.0.1; there are: 1.0.0"), "{told}");
+    // Half a copy, as a broken download leaves it.
+    std::fs::create_dir(directory.join("models/1.0.1")).unwrap();
+    std::fs::copy(directory.join("models/1.0.0/model.bin"), directory.join("models/1.0.1/model.bin")).unwrap();
+    let told = printed(directory, &["model", "verify", "models"], 1);
+    assert!(told.contains("ok models/1.0.0") && told.contains("bad models/1.0.1"), "{told}");
+    assert!(printed(directory, &["model", "publish", "models", "1.0.1"], 2).contains("manifest.json"));
+    assert_eq!(std::fs::read_to_string(directory.join("models/current")).unwrap(), "1.0.0\n");
+}
+
+#[test]
+fn models_are_measured_on_data_without_hints_and_never_on_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    train_on_file(directory);
+    let hints = TRAINING.replace("[splits]", "hints = [\"code\"]\n[splits]");
+    std::fs::write(directory.join("models/train.toml"), hints).unwrap();
+    let told = printed(directory, &["model", "evaluate", "models", "payments.tsv"], 0);
+    assert!(told.contains("shops 1.0.0 on 160 rows"), "{told}");
+    let compare = ["model", "compare", "models", "models", "payments.tsv"];
+    assert!(printed(directory, &compare, 0).contains("both right"));
+    for verb in [&["model", "evaluate", "models", "payments.tsv"][..], &compare] {
+        let told = printed(directory, &[verb, &["--from", "2099"]].concat(), 2);
+        assert!(told.contains("no row lies in the given periods"), "{told}");
+    }
+}

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::Outcome;
 use super::{load_data, load_model};
-use crate::Result;
 use crate::model::{Comparison, Pairs, Sample, compare};
+use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +35,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let (_, data) = load_data(&args.first, args.training.as_deref(), &args.data)?;
     let wanted = |row: &&Sample| args.from.as_deref().is_none_or(|from| data.period(row) >= from);
     let rows: Vec<Sample> = data.rows.iter().filter(wanted).copied().collect();
+    if rows.is_empty() {
+        return Err(Error::Config("no row lies in the given periods".to_string()));
+    }
     let comparison = compare(&first, &second, &data, &rows);
     let mut text = String::new();
     let _ = describe(&mut text, &comparison, args.show);

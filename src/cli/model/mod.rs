@@ -67,7 +67,7 @@ fn load_model(path: &Path) -> Result<Model> {
     })
 }
 
-/// Labelled data as the training configuration beside the model describes it.
+/// Labelled data as the training configuration beside the model describes it, without hints: those are for learning alone.
 fn load_data(model: &Path, config: Option<&Path>, files: &[PathBuf]) -> Result<(TrainConfig, Dataset)> {
     let beside = || {
         let mut folders = model.ancestors().skip(usize::from(model.is_file())).take(2).map(|f| f.join("train.toml"));
@@ -75,7 +75,8 @@ fn load_data(model: &Path, config: Option<&Path>, files: &[PathBuf]) -> Result<(
             Error::Config(format!("{}: no train.toml beside it; name one with --training", model.display()))
         })
     };
-    let config = TrainConfig::read(&config.map_or_else(beside, |c| Ok(c.to_path_buf()))?)?;
+    let mut config = TrainConfig::read(&config.map_or_else(beside, |c| Ok(c.to_path_buf()))?)?;
+    config.data.hints.clear();
     let data = Dataset::read(files, &config.data)?;
     Ok((config, data))
 }
