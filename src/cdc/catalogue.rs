@@ -454,6 +454,14 @@ fn placeholders_of_their_own_in_every_disguise() {
         assert_eq!(read.get(name), Some(&Value::Unchanged), "{name}");
     }
     assert_eq!(read.get("x"), Some(&Value::text("__debezium_unavailable_value")));
+    // One that JSON has to escape.
+    let config = Config { unavailable: Unavailable::new(r#"<"\>"#), ..Config::default() };
+    let after = r#"{"id":7,"t":"<\"\\>","l":["<\"\\>"],"h":{"<\"\\>":"<\"\\>"},"x":"<\\>"}"#;
+    let read = change(config, ID, &envelope("u", "null", after)).row.unwrap();
+    for name in ["t", "l", "h"] {
+        assert_eq!(read.get(name), Some(&Value::Unchanged), "{name}");
+    }
+    assert_eq!(read.get("x"), Some(&Value::text(r"<\>")));
 }
 
 // Control

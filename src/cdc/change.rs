@@ -168,6 +168,9 @@ impl Context<'_> {
         if self.config.outbox_of(&table.name).is_some() {
             return Ok(Event::Control(Control::Outbox));
         }
+        if signal::is_signal(self.config, table, None) {
+            return Ok(Event::Control(Control::Signal));
+        }
         let bytes = self.message.key.as_ref();
         let layouts = match values.last() {
             Some(schema) if !table.documents => &mut schema.keys,

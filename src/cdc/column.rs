@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         match next {
             Next::Text => {
                 let text = cursor.string()?;
-                return if self.unavailable.is_text(text.raw) { Ok(Value::Unchanged) } else { self.string(text, form) };
+                return if self.unavailable.is_json(text) { Ok(Value::Unchanged) } else { self.string(text, form) };
             }
             Next::List | Next::Object => {
                 let mut probe = *cursor;
@@ -67,14 +67,14 @@ impl<'a> Reader<'a> {
             return Ok(one && !cursor.more_items()?);
         }
         let one = cursor.open_object()?
-            && self.unavailable.is_text(cursor.key()?.raw)
+            && self.unavailable.is_json(cursor.key()?)
             && cursor.next()? == Next::Text
             && self.is_placeholder(cursor)?;
         Ok(one && !cursor.more_fields()?)
     }
 
     fn is_placeholder(&self, cursor: &mut Cursor<'a>) -> Result<bool, Fault> {
-        Ok(self.unavailable.is_text(cursor.string()?.raw))
+        Ok(self.unavailable.is_json(cursor.string()?))
     }
 
     /// Takes a value at nesting `depth` within its column.

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
+use super::json::Text;
 use crate::record::Value;
 
 /// Debezium's default.
@@ -24,6 +25,8 @@ pub struct Unavailable {
     codes: String,
     /// The shortest and the longest of them: most strings are neither.
     lengths: (usize, usize),
+    /// Whether JSON has to escape it.
+    escaped: bool,
 }
 
 impl Default for Unavailable {
@@ -41,7 +44,8 @@ impl Unavailable {
         let text = String::from_utf8(bytes).unwrap_or_default();
         let lengths = [text.len(), base64.len(), hex.len(), uuid.len(), JAVA_OBJECT.len() + 1, JAVA_OBJECT.len() + 8];
         let lengths = lengths.into_iter().fold((usize::MAX, 0), |(min, max), n| (min.min(n), max.max(n)));
-        Unavailable { text, base64, hex, uuid, codes: format!("[{}]", codes.join(",")), lengths }
+        let escaped = text.contains(['"', '\\']) || text.contains(char::is_control);
+        Unavailable { text, base64, hex, uuid, codes: format!("[{}]", codes.join(",")), lengths, escaped }
     }
 
     /// Whether a string is the placeholder, as text, base64, hexadecimal digits or name-based UUID.
@@ -50,6 +54,11 @@ impl Unavailable {
             return false;
         }
         raw == self.text || raw == self.base64 || raw == self.hex || raw == self.uuid || is_java_object(raw)
+    }
+
+    /// The same of a string as it stands in JSON.
+    pub fn is_json(&self, string: Text<'_>) -> bool {
+        self.is_text(string.raw) || (self.escaped && string.resolve().is_ok_and(|text| self.is_text(&text)))
     }
 
     /// Whether the text of a JSON list is the placeholder's character codes.

@@ -381,6 +381,8 @@ fn events_that_are_not_data_are_recognized() {
     let signal = envelope("c", "null", r#"{"id":"x","type":"snapshot-window-open","data":null}"#);
     let key = r#"{"id":"x"}"#;
     assert_eq!(decode_one(Config::default(), Some(key), Some(&signal)).unwrap(), Event::Control(Control::Signal));
+    let config = Config { signal_table: Some("transaction".into()), ..Config::default() };
+    assert_eq!(decode_one(config, Some(key), None).unwrap(), Event::Control(Control::Signal), "its tombstone");
 }
 
 #[test]
