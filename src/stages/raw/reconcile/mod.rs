@@ -40,11 +40,14 @@ const BEGUN: &str = "reconcile-begun";
 /// A partition of a topic's life.
 type Place = (Arc<str>, Epoch, i32);
 
+/// Offsets of a snapshot's rows in one partition, and whether one of them is the last.
+type Shown = (Vec<i64>, bool);
+
 /// What a batch holds about snapshots.
 #[derive(Default)]
 pub struct Seen {
-    /// Rows of snapshots by table, place in the source's log and partition: their offsets, and whether one is the last.
-    shown: FxHashMap<(Arc<str>, SourcePosition, Place), (Vec<i64>, bool)>,
+    /// Rows of snapshots by table, place in the source's log and partition.
+    shown: FxHashMap<(Arc<str>, SourcePosition, Place), Shown>,
     /// Where snapshots of any table began, with their time.
     begun: FxHashMap<SourcePosition, i64>,
 }

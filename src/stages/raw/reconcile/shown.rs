@@ -218,9 +218,9 @@ mod tests {
         known.show((at(0, 100), Some(4)), "t:0", &[1, 2], true);
         assert_eq!(due(&known), None, "what is read again is not counted again");
         known.show((at(0, 100), Some(4)), "t:1", &[7, 9], false);
-        let all = Some(Due { than: at(0, 100), within: None });
-        assert_eq!(due(&known), all);
-        known.done(&all.unwrap());
+        let all = Due { than: at(0, 100), within: None };
+        assert_eq!(due(&known).as_ref(), Some(&all));
+        known.done(&all);
         known.pass(&at(110, 120), "t:0");
         assert_eq!(due(&known), None);
         known.scan(&Scan::new(4, 9));
@@ -234,9 +234,9 @@ mod tests {
         known.scan(&Scan::new(5_000, 0));
         assert_eq!(known.due(&begun), None, "no table says where the snapshot was taken");
         assert!(begin(&mut begun, at(0, 100), 4_900) && !begin(&mut begun, at(0, 50), 100));
-        let all = Some(Due { than: at(0, 100), within: None });
-        assert_eq!(known.due(&begun), all);
-        known.done(&all.unwrap());
+        let all = Due { than: at(0, 100), within: None };
+        assert_eq!(known.due(&begun).as_ref(), Some(&all));
+        known.done(&all);
         assert_eq!(known.due(&begun), None);
         begin(&mut begun, at(0, 200), 6_000);
         assert_eq!(known.due(&begun), None, "it may have rows by then");
