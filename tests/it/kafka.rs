@@ -40,9 +40,13 @@ impl Topic {
     }
 
     async fn produce(&self, numbers: std::ops::Range<usize>) {
+        self.produce_to(0, numbers).await;
+    }
+
+    async fn produce_to(&self, partition: i32, numbers: std::ops::Range<usize>) {
         for number in numbers {
             let value = number.to_string();
-            let record = FutureRecord::to(&self.name).key("k").payload(&value).partition(0);
+            let record = FutureRecord::to(&self.name).key("k").payload(&value).partition(partition);
             self.producer.send(record, Duration::from_secs(10)).await.map_err(|(e, _)| e).unwrap();
         }
     }
@@ -162,6 +166,38 @@ async fn a_commit_while_the_group_is_balanced_is_no_outage() {
     let rest = read(&mut *last).await.unwrap();
     assert_eq!(rest.last(), Some(&number.to_string()));
     last.close().await;
+    topic.remove().await;
+}
+
+/// The first round of balancing gives a second lane nothing: the first one has to give some back before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lane_that_gets_its_partitions_late_does_not_end_before() {
+    let Some(topic) = Topic::create("late", 2).await else { return };
+    for partition in 0..2 {
+        topic.produce_to(partition, 0..400).await;
+    }
+    let batch = BatchLimits { records: 1, ..BatchLimits::default() };
+    let context = LaneContext { batch, ..lane(false) };
+    let mut first = topic.source();
+    first.open(&context).await.unwrap();
+    while first.next().await.unwrap().unwrap().messages.is_empty() {}
+    let mut second = topic.source();
+    second.open(&context).await.unwrap();
+    let slowly = |mut source: Box<dyn Source>| {
+        tokio::spawn(async move {
+            let mut read = 0;
+            while let Some(batch) = source.next().await.unwrap() {
+                read += batch.messages.len();
+                source.commit(&Offsets::new()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            source.close().await;
+            read
+        })
+    };
+    let (first, second) = (slowly(first), slowly(second));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert!(second > 0 && first + second >= 799, "{first} and {second}");
     topic.remove().await;
 }
 

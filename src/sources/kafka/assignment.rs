@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -28,6 +28,10 @@ use crate::stage::{Offsets, Place, Waiting};
 /// How long an answer may take.
 pub const BROKER_WAIT: Duration = Duration::from_secs(20);
 
+/// After this time a lane without partitions will not get any. The first round of balancing gives it none: the others have
+/// to give some back first.
+const EMPTY_FOR: Duration = Duration::from_secs(5);
+
 /// The consumer's context: it assigns, and it remembers what librdkafka tells in callbacks.
 pub struct Assignment {
     start: Start,
@@ -44,7 +48,8 @@ type Remembered = FxHashMap<String, (Life, FxHashMap<i32, Anchor>)>;
 #[derive(Default)]
 struct State {
     partitions: FxHashMap<(String, i32), Partition>,
-    assigned_once: bool,
+    /// When partitions, or none, were assigned last.
+    assigned: Option<Instant>,
     failure: Option<Error>,
     client_error: Option<String>,
     /// Whether a partition is in another life than its first.
@@ -113,11 +118,14 @@ impl Assignment {
     /// Whether all that was in the assigned partitions when they were assigned has been handed out.
     pub fn is_at_end(&self, reader: &Reader) -> bool {
         let state = self.state();
-        state.assigned_once
-            && state
-                .partitions
-                .iter()
-                .all(|((topic, partition), p)| p.next(reader.next_offset(topic, *partition)) >= p.end_at_start)
+        let is_read = |((topic, partition), known): (&(String, i32), &Partition)| {
+            known.next(reader.next_offset(topic, *partition)) >= known.end_at_start
+        };
+        match state.assigned {
+            Some(at) if state.partitions.is_empty() => at.elapsed() > EMPTY_FOR,
+            Some(_) => state.partitions.iter().all(is_read),
+            None => false,
+        }
     }
 
     /// Lets these partitions rest, and no others. One that comes back after a rebalance does not rest.
@@ -149,7 +157,12 @@ impl Assignment {
         let begin = |((topic, partition), known): (&(String, i32), &Partition)| {
             ((topic.as_str().into(), *partition), known.start)
         };
-        state.assigned_once.then(|| state.partitions.iter().map(begin).collect())
+        state.assigned.map(|_| state.partitions.iter().map(begin).collect())
+    }
+
+    /// Whether this lane has no partition.
+    pub fn is_empty(&self) -> bool {
+        self.state().partitions.is_empty()
     }
 
     /// Whether this lane reads a partition.
@@ -195,7 +208,7 @@ impl Assignment {
                 None => _ = waiting.insert(topic.clone(), behind),
             }
         }
-        state.assigned_once.then_some(waiting)
+        state.assigned.map(|_| waiting)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -224,7 +237,7 @@ impl Assignment {
             self.state().partitions.insert((topic.to_string(), partition), known);
         }
         consumer.incremental_assign(&list).map_err(broker)?;
-        self.state().assigned_once = true;
+        self.state().assigned = Some(Instant::now());
         Ok(())
     }
 

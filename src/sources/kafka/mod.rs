@@ -216,14 +216,25 @@ impl Source for KafkaSource {
     }
 
     async fn close(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            tokio::task::block_in_place(|| drop(consumer));
-        }
+        let Some(consumer) = self.consumer.take() else { return };
+        tokio::task::block_in_place(|| {
+            if consumer.context().is_empty() {
+                leave(&consumer);
+            }
+            drop(consumer);
+        });
     }
 
     fn waiting(&self) -> Option<Waiting> {
         self.consumer.as_ref().and_then(|c| c.context().waiting(&self.reader))
     }
+}
+
+/// Leaves the group without partitions. Closing alone would not tell the broker (librdkafka 2.12), and while it does not
+/// miss the lane nobody else gets partitions.
+fn leave(consumer: &BaseConsumer<Assignment>) {
+    consumer.unsubscribe();
+    let _ = consumer.poll(IDLE);
 }
 
 impl KafkaSource {
