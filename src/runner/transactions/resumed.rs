@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::Gather;
+use super::group::Group;
 use super::queue::Queue;
 use crate::stage::{Offsets, Place};
 
@@ -31,19 +32,14 @@ impl Gather {
     pub fn asks_for_ends(&mut self) -> bool {
         let now = self.clock.now;
         self.resumed.retain(|number| self.groups.contains_key(number));
-        self.resumed.iter().filter_map(|number| self.groups.get(number)).any(|group| {
-            group.rest == Rest::Unknown
-                && group.counted_at().is_some_and(|at| now.saturating_sub(at) >= self.on_the_way)
-        })
+        self.resumed.iter().filter_map(|number| self.groups.get(number)).any(|group| asks(group, now, self.on_the_way))
     }
 
     /// Takes how far the topics reach now. Whoever cannot tell gives nothing.
     pub fn ends(&mut self, ends: &Offsets) {
         let now = self.clock.now;
         for number in &self.resumed {
-            let Some(group) = self.groups.get_mut(number) else { continue };
-            let is_time = group.counted_at().is_some_and(|at| now.saturating_sub(at) >= self.on_the_way);
-            if group.rest == Rest::Unknown && is_time {
+            if let Some(group) = self.groups.get_mut(number).filter(|group| asks(group, now, self.on_the_way)) {
                 group.rest = Rest::UpTo(ends.clone());
             }
         }
@@ -72,4 +68,9 @@ impl Gather {
         let next = queue.map_or(0, Queue::next_offset).max(reached.get(place).copied().unwrap_or_default());
         next >= end || queue.is_some_and(|queue| self.is_past(number, place, queue))
     }
+}
+
+/// Whether nothing of a transaction can be on its way any more, and nobody has looked yet how far the topics reach.
+fn asks(group: &Group, now: Duration, on_the_way: Duration) -> bool {
+    group.rest == Rest::Unknown && group.counted_at().is_some_and(|at| now.saturating_sub(at) >= on_the_way)
 }
