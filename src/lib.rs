@@ -34,7 +34,8 @@
 //! | [`expr`] | VRL over exact rows |
 //! | [`model`] | features, training, evaluation, model folders |
 //! | [`sources`], [`stages`], [`sinks`] | the components: one file or folder each, named as in YAML |
-//! | [`runner`] | lanes, whole transactions, back-off, parking, progress, shutdown, re-categorization: the only place that spawns or retries |
+//! | [`runner`] | lanes, whole transactions, back-off, parking, progress, shutdown, re-categorization: the only place on the data path that spawns or retries |
+//! | [`status`] | metrics and health of a running process, over HTTP |
 //! | [`cli`] | one file a verb; settings, output, logs |
 //! | [`mongo`] | how MongoDB is reached and what its errors mean, for store and sink |
 //! | [`error`] | errors by the reaction they call for |
@@ -73,6 +74,7 @@ pub mod sinks;
 pub mod sources;
 pub mod stage;
 pub mod stages;
+pub mod status;
 pub mod stores;
 
 pub use error::{Error, Result};

@@ -3,16 +3,19 @@
 //! Invariant: nothing starts unless every file given is a good pipeline.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Context, Outcome, report};
 use crate::pipeline::{Pipeline, ProcessVariables, load};
-use crate::runner::{self, Ended, RunOptions};
+use crate::runner::{self, Ended, Fleet, RunOptions};
 use crate::stage::Accepted;
+use crate::status::Status;
 use crate::stores::Stores;
 use crate::{Error, Result};
 
@@ -36,6 +39,9 @@ pub struct Args {
     /// Go on with tables of `on_schema_change: pause` whose columns have changed
     #[arg(long)]
     accept_schema: bool,
+    /// Tell metrics and health over HTTP, on such as 127.0.0.1:9464: /metrics, /healthz, /readyz, /version
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// No progress on the terminal
     #[arg(long, short)]
     quiet: bool,
@@ -51,6 +57,7 @@ impl Args {
             accept_partitions: false,
             accept_recreated: false,
             accept_schema: false,
+            listen: None,
             quiet: false,
         }
     }
@@ -94,8 +101,16 @@ pub(super) fn work(args: &Args, context: &Context, pipelines: Vec<Pipeline>) -> 
             schema: args.accept_schema,
         };
         let options = RunOptions { until_end: args.until_end, accepted, ..options(context, shutdown) };
-        runner::run_all(pipelines, options, args.quiet).await
-    })
+        let status = match args.listen.or(context.settings.listen) {
+            Some(address) => Some(Status::bind(address).await?),
+            None => None,
+        };
+        let fleet = Fleet::start(pipelines, &options);
+        let telling = status.map(|status| AbortOnDropHandle::new(tokio::spawn(status.serve(fleet.progress()))));
+        let ended = fleet.finish(args.quiet).await;
+        drop(telling);
+        Ok(ended)
+    })?
 }
 
 /// What a run needs besides its flags.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub log_filter: String,
     /// Colours and drawn lines.
     pub color: Color,
+    /// Where metrics and health are told over HTTP; nowhere unless it is given.
+    pub listen: Option<SocketAddr>,
     /// Store names of pipelines → path of an embedded store or `mongodb://` URI. May hold passwords: not for printing.
     pub stores: BTreeMap<String, String>,
 }
@@ -39,6 +42,7 @@ impl Default for Settings {
             log: LogFormat::default(),
             log_filter: "info".to_string(),
             color: Color::default(),
+            listen: None,
             stores: BTreeMap::new(),
         }
     }
@@ -131,7 +135,7 @@ pub fn load(flags: &Flags, variables: impl Iterator<Item = (String, OsString)>) 
 
 /// The variables that are settings; others that begin alike (`HEADWATER_TEST_*`) are not ours to judge.
 fn environment(variables: impl Iterator<Item = (String, OsString)>) -> Environment {
-    let known = ["HEADWATER_DATA_DIR", "HEADWATER_LOG", "HEADWATER_LOG_FILTER", "HEADWATER_COLOR"];
+    let known = ["HEADWATER_DATA_DIR", "HEADWATER_LOG", "HEADWATER_LOG_FILTER", "HEADWATER_COLOR", "HEADWATER_LISTEN"];
     let ours = variables.filter(|(name, _)| known.contains(&name.as_str()) || name.starts_with("HEADWATER_STORES__"));
     let texts = ours.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
     Environment::with_prefix("HEADWATER").prefix_separator("_").separator("__").source(Some(texts.collect()))

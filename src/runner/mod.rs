@@ -1,4 +1,5 @@
-//! Runs pipelines: lanes, back-off, shutdown, progress. The only place that spawns or retries.
+//! Runs pipelines: lanes, back-off, shutdown, progress. The only place on the data
+//! path that spawns or retries.
 //!
 //! Invariants
 //! - a lane is one loop, `next → stages → park rejects → commit`, and has one batch in flight;
@@ -14,6 +15,8 @@
 mod backoff;
 mod fleet;
 mod lane;
+mod lanes;
+mod measured;
 mod parking;
 mod pipeline;
 mod progress;
@@ -24,8 +27,9 @@ mod shapes;
 mod signals;
 mod transactions;
 
-pub use fleet::{Ended, run_all};
+pub use fleet::{Ended, Fleet};
 pub use lane::work_through;
+pub use lanes::State;
 pub use parking::Parking;
 pub use pipeline::{Outcome, RunOptions, run};
 pub use progress::{PipelineProgress, Reached, Snapshot};

@@ -36,8 +36,15 @@ impl Parking {
                 tracing::warn!(pipeline = %self.pipeline, parked = parked.len(), first = place, code = first.code, "parked: {}", first.reason);
             }
             self.store.park(&parked).await.map_err(|e| e.at("parking"))?;
+            rejects.iter().for_each(|(stage, reject)| self.count(stage, reject.code));
         }
         self.check_share(messages.len() as u64, rejects.len() as u64)
+    }
+
+    fn count(&self, stage: &str, code: &'static str) {
+        let (pipeline, stage, code) = (self.pipeline.clone(), stage.to_string(), code.to_string());
+        let labels = [("pipeline", pipeline), ("stage", stage), ("code", code)];
+        metrics::counter!("headwater_parked_messages_total", &labels).increment(1);
     }
 
     fn entry(&self, messages: &[Message], stage: &str, reject: &Reject) -> Option<Parked> {

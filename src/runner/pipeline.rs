@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Outage;
 use super::lane::Lane;
+use super::measured::Measured;
 use super::parking::Parking;
 use super::progress::PipelineProgress;
 use super::shapes::Shapes;
@@ -16,7 +17,7 @@ use super::transactions::{CatchUp, Gather, Intent};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::record::Batch;
-use crate::stage::{Accepted, LaneContext};
+use crate::stage::{Accepted, LaneContext, Stage};
 use crate::stores::Stores;
 
 /// What all pipelines of a run share.
@@ -47,6 +48,12 @@ pub enum Outcome {
 
 /// Runs `pipeline` until it ends, fails or is told to stop.
 pub async fn run(pipeline: Arc<Pipeline>, options: RunOptions, progress: Arc<PipelineProgress>) -> Outcome {
+    let outcome = work(pipeline, options, &progress).await;
+    progress.lanes.over(matches!(outcome, Outcome::Failed(_)));
+    outcome
+}
+
+async fn work(pipeline: Arc<Pipeline>, options: RunOptions, progress: &Arc<PipelineProgress>) -> Outcome {
     // A lane that fails for good takes the others with it, but not the other pipelines.
     let stop = options.shutdown.child_token();
     let parking = match open_parking(&pipeline, &options, &stop).await {
@@ -140,6 +147,7 @@ async fn keep_working(
             Err(error @ Error::Unavailable(_)) => error,
             Err(error) => return Err(error),
         };
+        progress.lanes.lost(number);
         let outage = outage.get_or_insert_with(|| Outage::begin(&name, number, &error));
         if !pause(outage.next_pause(&name, number, &error), &context.shutdown).await {
             return Ok(());
@@ -155,6 +163,7 @@ async fn work_once(
     outage: &mut Option<Outage>,
 ) -> Result<()> {
     let mut lane = open_lane(pipeline, context).await?;
+    progress.lanes.opened(context.lane);
     let committed = |batch: &Batch, parked: usize| {
         progress.commit(batch, parked);
         if let Some(over) = outage.take() {
@@ -201,6 +210,11 @@ pub(super) fn build_lane(pipeline: &Arc<Pipeline>) -> Result<Lane> {
     let (source, stages) = pipeline.build().map_err(|problems| {
         Error::Broken(problems.first().map_or_else(|| "the plan no longer builds".to_string(), ToString::to_string))
     })?;
+    let measured = |(id, stage): (String, Box<dyn Stage>)| {
+        let stage: Box<dyn Stage> = Box::new(Measured::new(&pipeline.name, &id, stage));
+        (id, stage)
+    };
+    let stages = stages.into_iter().map(measured).collect();
     Ok(Lane { source, stages, shapes: Shapes::new(pipeline.clone()), gather: None, intent: None })
 }
 

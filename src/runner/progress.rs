@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crate::record::{Batch, News, Timestamp, Torn, Unity};
 use crate::stage::Waiting;
 
+use super::lanes::{Lanes, State};
+
 /// What is further behind than this many messages is being loaded, not followed, unless the source tells better.
 const LOADING_ABOVE: u64 = 10_000;
 /// How often it is said that transactions are torn, for each reason.
@@ -21,6 +23,7 @@ const SAY_TORN_EVERY: Duration = Duration::from_secs(10);
 pub struct PipelineProgress {
     /// The pipeline's name.
     pub name: String,
+    pub(super) lanes: Lanes,
     started: Instant,
     read: AtomicU64,
     emitted: AtomicU64,
@@ -73,6 +76,8 @@ pub struct Snapshot {
     pub whole: u64,
     /// Those that did not.
     pub torn: u64,
+    /// How often a lane lost something outside and opened again.
+    pub restarts: u64,
     /// Seconds since the start.
     pub elapsed_secs: f64,
     /// By topic.
@@ -89,6 +94,7 @@ impl PipelineProgress {
     pub fn new(name: &str, lanes: usize) -> Self {
         PipelineProgress {
             name: name.to_string(),
+            lanes: Lanes::new(lanes),
             started: Instant::now(),
             read: AtomicU64::new(0),
             emitted: AtomicU64::new(0),
@@ -177,6 +183,11 @@ impl PipelineProgress {
         }
     }
 
+    /// What the pipeline is doing.
+    pub fn state(&self) -> State {
+        self.lanes.state()
+    }
+
     /// All counters.
     pub fn snapshot(&self) -> Snapshot {
         let now_ms = Timestamp::now().as_millis();
@@ -188,6 +199,7 @@ impl PipelineProgress {
             parked: self.parked.load(Relaxed),
             whole: self.whole.load(Relaxed),
             torn: self.torn.load(Relaxed),
+            restarts: self.lanes.restarts(),
             elapsed_secs: self.started.elapsed().as_secs_f64(),
             topics: self.reached(now_ms, loading),
             source_secs: alive_ms.map(|at_ms| age_secs(now_ms, at_ms)),

@@ -1,7 +1,7 @@
 //! Tells people how far the pipelines are: lines on a terminal, a structured log line per interval else; each for the
 //! whole pipeline and topic by topic.
 //!
-//! Deliberately absent: metrics endpoints.
+//! Deliberately absent: metrics, which are told by [`status`](crate::status).
 
 use std::collections::HashMap;
 use std::io::IsTerminal;

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stages", &["error", "record", "pipeline", "stage", "stores", "cdc", "expr", "model"]),
     ("sinks", &["error", "record", "pipeline", "stage", "stores", "mongo"]),
     ("runner", &["error", "record", "pipeline", "stage", "stores"]),
+    ("status", &["error", "runner"]),
 ];
 
 fn root() -> PathBuf {

@@ -31,6 +31,7 @@ mod runner;
 mod schema_changes;
 mod schema_registry;
 mod sinks;
+mod status;
 mod stores;
 mod topics;
 mod training;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater::pipeline::load_text;
 use headwater::record::Row;
-use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::runner::{Fleet, Outcome, RunOptions};
 use headwater::stores::{ScannedRow, Stores};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,7 @@ impl RawCopy {
             accepted: Default::default(),
             shutdown: CancellationToken::new(),
         };
-        let ended = run_all(vec![pipeline], options, true).await.remove(0);
+        let ended = Fleet::start(vec![pipeline], &options).finish(true).await.remove(0);
         assert!(matches!(ended.outcome, Outcome::Done), "{:?}", ended.outcome);
         let store = stores.get(&self.store).await.unwrap();
         let parked = store.parked(None, None, 10).await.unwrap();

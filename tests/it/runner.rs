@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater::pipeline::{Flow, Problem, Section, load_text};
+use headwater::pipeline::{Flow, Pipeline, Problem, Section, load_text};
 use headwater::record::{Batch, Epoch, Message, Reject};
-use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::runner::{Fleet, Outcome, RunOptions};
 use headwater::stage::{LaneContext, Offsets, Registry, Source, Stage};
 use headwater::stores::Stores;
 use headwater::{Error, Result};
@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 /// What one test's source and sink share, found by the name in the YAML.
 #[derive(Default)]
-struct World {
-    messages: usize,
-    committed: Mutex<usize>,
-    effects: Mutex<Vec<i64>>,
+pub struct World {
+    pub messages: usize,
+    pub committed: Mutex<usize>,
+    pub effects: Mutex<Vec<i64>>,
     /// Faults still to come, the first one next: (fails before the effect, error).
-    faults: Mutex<Vec<(bool, Error)>>,
-    endless: bool,
-    reject_every: Option<i64>,
+    pub faults: Mutex<Vec<(bool, Error)>>,
+    pub endless: bool,
+    pub reject_every: Option<i64>,
 }
 
 static WORLDS: Mutex<Option<HashMap<String, Arc<World>>>> = Mutex::new(None);
@@ -32,7 +32,7 @@ fn world(name: &str) -> Arc<World> {
     WORLDS.lock().unwrap().as_ref().unwrap()[name].clone()
 }
 
-fn register(name: &str, world: World) -> Arc<World> {
+pub fn register(name: &str, world: World) -> Arc<World> {
     let world = Arc::new(world);
     WORLDS.lock().unwrap().get_or_insert_default().insert(name.to_string(), world.clone());
     world
@@ -114,7 +114,7 @@ impl Stage for Ledger {
     }
 }
 
-fn registry() -> Registry {
+pub fn registry() -> Registry {
     Registry::empty()
         .source("log", |section: &mut Section<'_>| {
             let world = world(&section.required_text("world").value);
@@ -123,7 +123,8 @@ fn registry() -> Registry {
         .stage("ledger", |section: &mut Section<'_>| Box::new(Ledger(world(&section.required_text("world").value))))
 }
 
-async fn run(name: &str, more: &str, shutdown: CancellationToken) -> (Outcome, tempfile::TempDir) {
+/// A pipeline over the world called `name`, with its data folder and its options.
+pub fn prepared(name: &str, more: &str, shutdown: CancellationToken) -> (Pipeline, RunOptions, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let yaml =
         format!("name: {name}\nsource:\n  log: {{ world: {name} }}\nstages:\n  - ledger: {{ world: {name} }}\n{more}");
@@ -131,7 +132,12 @@ async fn run(name: &str, more: &str, shutdown: CancellationToken) -> (Outcome, t
     let stores = Arc::new(Stores::new(dir.path()));
     let options =
         RunOptions { data_dir: dir.path().into(), stores, until_end: true, accepted: Default::default(), shutdown };
-    let outcome = run_all(vec![pipeline], options, true).await.remove(0).outcome;
+    (pipeline, options, dir)
+}
+
+async fn run(name: &str, more: &str, shutdown: CancellationToken) -> (Outcome, tempfile::TempDir) {
+    let (pipeline, options, dir) = prepared(name, more, shutdown);
+    let outcome = Fleet::start(vec![pipeline], &options).finish(true).await.remove(0).outcome;
     (outcome, dir)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::pipeline::load_text;
-use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::runner::{Fleet, Outcome, RunOptions};
 use headwater::stage::Accepted;
 use headwater::stores::Stores;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ impl Pipeline<'_> {
         let stores = Arc::new(Stores::new(self.dir.path()));
         let shutdown = CancellationToken::new();
         let options = RunOptions { data_dir: self.dir.path().into(), stores, until_end, accepted, shutdown };
-        run_all(vec![pipeline], options, true).await.remove(0).outcome
+        Fleet::start(vec![pipeline], &options).finish(true).await.remove(0).outcome
     }
 
     /// Runs while `change` happens, until the pipeline stops; the reason.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use headwater::pipeline::{Flow, Problem, Section, load_text};
 use headwater::record::{Batch, Epoch, Message};
-use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::runner::{Fleet, Outcome, RunOptions};
 use headwater::stage::{LaneContext, Offsets, Source};
 use headwater::stores::{Parked, Stores};
 use headwater::{Error, Result};
@@ -156,7 +156,7 @@ async fn run(name: &str, registry: &str, messages: Vec<Message>, shutdown: Cance
         accepted: Default::default(),
         shutdown,
     };
-    let outcome = run_all(vec![pipeline], options, true).await.remove(0).outcome;
+    let outcome = Fleet::start(vec![pipeline], &options).finish(true).await.remove(0).outcome;
     let store = stores.get("bank").await.unwrap();
     let mut rows = HashMap::new();
     for (table, _) in store.tables().await.unwrap() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use headwater::pipeline::load_text;
 use headwater::record::Value;
-use headwater::runner::{Outcome, RunOptions, run_all};
+use headwater::runner::{Fleet, Outcome, RunOptions};
 use headwater::stage::Accepted;
 use headwater::stores::Stores;
 use rdkafka::ClientConfig;
@@ -100,7 +100,7 @@ impl World {
         let stores = Arc::new(Stores::new(self.dir.path()));
         let load = |yaml: &String| load_text("it", yaml, &headwater::builtin(), &|_: &str| None).unwrap();
         let options = RunOptions { data_dir: self.dir.path().into(), stores, until_end, accepted, shutdown };
-        let ended = run_all(self.pipelines().iter().map(load).collect(), options, true).await;
+        let ended = Fleet::start(self.pipelines().iter().map(load).collect(), &options).finish(true).await;
         ended.into_iter().map(|ended| ended.outcome).collect()
     }
 
