@@ -24,9 +24,11 @@ pub mod folder;
 mod ftrl;
 pub mod html;
 mod lexicon;
+mod lines;
 mod memo;
 mod memory;
 mod normalize;
+mod reading;
 mod remember;
 mod rules;
 mod spent;
@@ -42,13 +44,14 @@ pub use calibrate::{Calibration, Curve};
 pub use categorizer::{Categorizer, Source, UNCATEGORIZED, Verdict};
 pub use compare::{Comparison, Difference, Pairs, compare};
 pub use config::{CardTexts, StoreTables, TrainConfig};
-pub use dataset::{Columns, Dataset, Reading, Sample};
+pub use dataset::{Columns, Dataset, Sample};
 pub use evaluate::{Answered, Bin, ClassScore, Covered, Evaluation, Part, answer_all, evaluate};
 pub use facts::Facts;
 pub use features::{FEATURE_VERSION, Feature, FeatureSpec, Features, Group, Origin, Scratch};
 pub use ftrl::FtrlSettings;
 pub use lexicon::Lexicon;
 pub use normalize::{MAX_INPUT_BYTES, NORMALIZER_VERSION, normalize};
+pub use reading::Reading;
 pub use rules::Rules;
 pub use spent::Spent;
 pub use splits::{Division, Splits};
@@ -60,6 +63,6 @@ pub use weights::{Candidate, Scores, Weights};
 #[cfg(test)]
 mod robustness;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! How labelled rows are divided into those to learn from and those to be judged on.
 //!
 //! Three questions, three splits: rows like the ones learned (`random`), the months after them (`time`), merchants never
-//! seen (`merchant`). All are deterministic and depend on a row's content, never on a random generator's state.
+//! seen (`merchant`). All are deterministic: `time` and `merchant` depend on a row's content, `random` on its number in the
+//! data, none on a random generator's state.
 
 use std::collections::HashMap;
 
@@ -72,6 +73,19 @@ impl Splits {
         divisions.push(self.merchant(data));
         divisions.retain(|d| !d.test.is_empty() && !d.train.is_empty());
         divisions
+    }
+
+    /// Which rows a division's test consists of, for people.
+    pub fn tested_on(&self, division: &str) -> String {
+        let Splits { time_from, merchant_seed, merchant_modulus, merchant_max_rows } = self;
+        match division {
+            "time" => format!("rows of {} and later", time_from.as_deref().unwrap_or_default()),
+            "merchant" => format!(
+                "all rows of the merchants whose key's SHA-256 (of `{merchant_seed}` and the first ten letters) is divisible \
+                 by {merchant_modulus}, those with more than {merchant_max_rows} rows left out"
+            ),
+            _ => "rows whose number's SHA-256 begins with a byte below 51: a fifth".to_string(),
+        }
     }
 
     /// Every fifth row on average, by a hash of its number.
