@@ -12,6 +12,7 @@ mod logging;
 mod model;
 mod output;
 mod parked;
+mod progress;
 mod quickstart;
 mod raw;
 mod recategorize;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Progress;
 use super::run::{block_on, options};
 use super::{Context, Outcome, report};
 use crate::model::{Categorizer, UNCATEGORIZED, folder};
@@ -19,9 +19,6 @@ use crate::pipeline::{ProcessVariables, ResultTable, load};
 use crate::record::{Row, Value};
 use crate::runner::{self, Done, Request};
 use crate::{Error, Result};
-
-/// Between two lines of progress where there is no terminal.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -95,49 +92,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
             let request =
                 Request { results: table.clone(), model: model.clone(), only, takes: &takes, rate: args.rate };
             let begun = Instant::now();
-            let mut progress = Progress::new(args.quiet || context.out.is_json(), &table.name);
-            let done =
-                runner::recategorize(&pipeline, &options, &request, &mut |seen, of| progress.say(seen, of)).await?;
-            progress.bar.finish_and_clear();
+            let mut progress = Progress::new(args.quiet || context.out.is_json(), "categorizing again", "rows");
+            let mut say = |seen, of| progress.say(&table.name, seen, of);
+            let done = runner::recategorize(&pipeline, &options, &request, &mut say).await?;
+            progress.end();
             tell(&mut outcome, &table, &model, &done, begun.elapsed());
             results.push(result(&table, &model, &done, begun.elapsed()));
         }
         outcome.result = json!({ "tables": results });
         Ok(outcome)
     })?
-}
-
-/// How far it is: a bar on a terminal, a line now and then elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    table: String,
-    begun: Instant,
-    first: Option<u64>,
-    said: Instant,
-}
-
-impl Progress {
-    fn new(quiet: bool, table: &str) -> Self {
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(1) };
-        let style =
-            ProgressStyle::with_template("{msg} [{bar:30}] {percent} %  {pos} of {len} rows  {per_sec}  ETA {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(table.to_string());
-        Progress { bar, table: table.to_string(), begun: Instant::now(), first: None, said: Instant::now() }
-    }
-
-    fn say(&mut self, seen: u64, of: u64) {
-        self.bar.set_length(of);
-        self.bar.set_position(seen);
-        let first = *self.first.get_or_insert(seen);
-        if self.said.elapsed() < SAY_EVERY {
-            return;
-        }
-        self.said = Instant::now();
-        let rate = (seen - first) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        let eta_secs = ((of - seen) as f64 / rate.max(0.001)).round();
-        tracing::info!(table = self.table, seen, of, rate = rate.round(), eta_secs, "categorizing again");
-    }
 }
 
 /// Says it to people.

@@ -59,14 +59,18 @@ pub fn sources(files: &[PathBuf]) -> Result<serde_json::Value> {
     files.iter().map(source).collect()
 }
 
-/// Trains and judges. `sources` says where `data` comes from. `beside` is the folder that holds rules, taxonomy, code table and words; `progress` hears what is being
-/// done, fits done, and of how many.
+/// Hears after each pass over data: what is being trained on, passes done of all parts together, of how many, and whether
+/// that part is trained.
+pub type Progress<'p> = &'p mut dyn FnMut(&str, usize, usize, bool);
+
+/// Trains and judges. `sources` says where `data` comes from. `beside` is the folder that holds rules, taxonomy, code table
+/// and words.
 pub fn build(
     config: &TrainConfig,
     mut data: Dataset,
     sources: &serde_json::Value,
     beside: &Path,
-    progress: &mut dyn FnMut(&str, usize, usize),
+    progress: Progress<'_>,
 ) -> Result<Built> {
     let broken = |e: String| Error::Broken(format!("training {}: {e}", config.name));
     let mut files = companions(beside)?;
@@ -75,9 +79,15 @@ pub fn build(
     let words = words.transpose().map_err(|e| Error::Config(format!("{WORDS}: {e}")))?.unwrap_or_default();
     data.teach(words.pairs()).map_err(|e| Error::Config(format!("{WORDS}: {e}")))?;
     let (mut judged, mut spent) = (BTreeMap::new(), BTreeMap::new());
-    for division in config.splits.divide(&data) {
+    let divisions = config.splits.divide(&data);
+    let (parts, each) = (divisions.len() + 1, config.train.passes());
+    let mut tell = |part: usize, name: &str, done: usize, of: usize| {
+        // Early stopping makes a part shorter; its passes then count the more.
+        progress(name, part * each + done * each / of.max(1), parts * each, done == of);
+    };
+    for (part, division) in divisions.iter().enumerate() {
         let since = Since::now();
-        let mut step = |done, of| progress(division.name, done, of);
+        let mut step = |done, of| tell(part, division.name, done, of);
         let model =
             train(&config.name, &config.version, &data, &division.train, &config.train, &mut step).map_err(broken)?;
         spent.insert(division.name, since.spent());
@@ -85,7 +95,7 @@ pub fn build(
         judged.insert(division.name, Judged { train_rows: division.train.len(), evaluation });
     }
     let since = Since::now();
-    let mut step = |done, of| progress(ALL_ROWS, done, of);
+    let mut step = |done, of| tell(divisions.len(), ALL_ROWS, done, of);
     let mut model =
         train(&config.name, &config.version, &data, &data.rows, &config.train, &mut step).map_err(broken)?;
     spent.insert(ALL_ROWS, since.spent());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::build::Judged;
-use super::config::{CardTexts, TrainConfig};
+use super::config::TrainConfig;
 use super::evaluate::Evaluation;
 use super::features::FeatureSpec;
 use super::rules::Rules;
@@ -32,6 +32,9 @@ fn sections(
 ) -> std::fmt::Result {
     let texts = &config.card;
     writeln!(out, "# {} {}\n\n{}\n", config.name, config.version, texts.summary)?;
+    if !texts.date.is_empty() {
+        writeln!(out, "Trained on {}.\n", texts.date)?;
+    }
     for (title, text) in [("Intended use", &texts.intended_use), ("Out of scope", &texts.out_of_scope)] {
         writeln!(out, "## {title}\n\n{}\n", text.trim())?;
     }
@@ -51,7 +54,7 @@ fn sections(
         model.info.classes.len()
     )?;
     method(out, config, model, rules)?;
-    scores(out, texts, model, judged)?;
+    scores(out, config, model, judged)?;
     for (title, text) in [("Limits", &texts.limits), ("Ethics", &texts.ethics)] {
         writeln!(out, "## {title}\n\n{}\n", text.trim())?;
     }
@@ -76,6 +79,7 @@ fn facts(spec: &FeatureSpec) -> String {
 
 fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&str>) -> std::fmt::Result {
     let (f, t, c) = (&model.info.features, &config.train, &model.info.calibration);
+    let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
     writeln!(out, "## Method\n")?;
     writeln!(
         out,
@@ -94,7 +98,7 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
         t.ftrl.l1,
         t.ftrl.l2,
         t.ftrl.batch,
-        t.epochs,
+        number("/passes"),
         t.seed,
         match t.memory_half_life {
             0.0 => String::new(),
@@ -104,7 +108,6 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
             ),
         },
     )?;
-    let number = |key: &str| model.info.training.pointer(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
     let (hints, words) = (number("/data/hints"), number("/data/words"));
     if hints > 0 {
         writeln!(
@@ -134,7 +137,7 @@ fn method(out: &mut String, config: &TrainConfig, model: &Model, rules: Option<&
 
 fn scores(
     out: &mut String,
-    texts: &CardTexts,
+    config: &TrainConfig,
     model: &Model,
     judged: &BTreeMap<&'static str, Judged>,
 ) -> std::fmt::Result {
@@ -142,11 +145,14 @@ fn scores(
     writeln!(
         out,
         "## Scores\n\nEach split's model learned nothing of the split's test rows; {from}. {}\n",
-        texts.caveats.trim()
+        config.card.caveats.trim()
     )?;
+    for split in judged.keys() {
+        writeln!(out, "- {split}: tested on {}.", config.splits.tested_on(split))?;
+    }
     writeln!(
         out,
-        "| split | trained on | tested on | accuracy | macro-F1 | among the best 3 | ECE | answered at 98.5 % accuracy |"
+        "\n| split | trained on | tested on | accuracy | macro-F1 | among the best 3 | ECE | answered at 98.5 % accuracy |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for (split, j) in judged {
@@ -183,12 +189,12 @@ fn scores(
         }
     }
     writeln!(out)?;
-    let worst = judged.get("time").or(judged.values().next());
-    worst.map_or(Ok(()), |j| classes(out, &j.evaluation))
+    let worst = judged.get_key_value("time").or(judged.iter().next());
+    worst.map_or(Ok(()), |(split, j)| classes(out, split, &j.evaluation))
 }
 
-fn classes(out: &mut String, evaluation: &Evaluation) -> std::fmt::Result {
-    writeln!(out, "By category ({} rows):\n", evaluation.rows)?;
+fn classes(out: &mut String, split: &str, evaluation: &Evaluation) -> std::fmt::Result {
+    writeln!(out, "By category (split {split}, {} rows):\n", evaluation.rows)?;
     writeln!(out, "| category | rows | precision | recall | F1 |\n|---|---|---|---|---|")?;
     for c in evaluation.classes.iter().filter(|c| c.rows > 0) {
         writeln!(out, "| {} | {} | {:.3} | {:.3} | {:.3} |", c.name, c.rows, c.precision, c.recall, c.f1)?;

@@ -53,6 +53,8 @@ pub struct StoreTables {
 pub struct CardTexts {
     /// One sentence.
     pub summary: String,
+    /// The day of training, as `2026-11-25`. It stands here and is no clock's, so that training again gives the same card.
+    pub date: String,
     /// What it is for.
     pub intended_use: String,
     /// What it is not for.
@@ -85,6 +87,10 @@ impl TrainConfig {
         super::folder::check_version(&config.version).map_err(|e| wrong(format!("`version`: {e}")))?;
         if config.store.as_ref().is_some_and(|store| store.on.is_empty()) {
             return Err(wrong("`store.on`: expected a column of the rows and one of the labels".to_string()));
+        }
+        let date = &config.card.date;
+        if !date.is_empty() && date.parse::<jiff::civil::Date>().is_err() {
+            return Err(wrong(format!("`card.date`: expected a day such as 2026-11-25, found `{date}`")));
         }
         config.train.check().map_err(|e| wrong(format!("`train`: {e}")))?;
         Ok(config)

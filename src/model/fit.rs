@@ -10,11 +10,12 @@ use super::trained::Buffers;
 use super::vocabulary::Vocabulary;
 use super::weights::Weights;
 
-/// Trains on the rows and on the hints of `data`: so many passes as `settings` say.
-pub fn fit(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<Weights, String> {
+/// Trains on the rows and on the hints of `data`: so many passes as `settings` say; `passed` hears of each.
+pub fn fit(data: &Dataset, rows: &[Sample], settings: &Settings, passed: &mut dyn FnMut()) -> Result<Weights, String> {
     let mut fit = Fit::new(data, rows, settings)?;
     for _ in 0..settings.epochs {
         fit.pass()?;
+        passed();
     }
     fit.weights()
 }

@@ -33,6 +33,22 @@ fn the_same_rows_in_any_order_give_the_same_bytes() {
     assert!(first != other, "the seed changed nothing: the comparison would be empty");
 }
 
+/// Without periods nothing is later than anything, and what is held out must not follow the order of rows either.
+#[test]
+fn the_order_of_rows_without_periods_changes_nothing() {
+    let lines = tsv();
+    let undated: Vec<String> =
+        lines.lines().skip(1).map(|line| format!("{}\n", line.split_once('\t').unwrap().1)).collect();
+    let bytes = |rows: String| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.tsv");
+        std::fs::write(&path, format!("merchant\tamount\tcategory\n{rows}")).unwrap();
+        let data = Dataset::read(&[path], &Columns { period: None, ..testing::columns() }).unwrap();
+        trained(&data, &settings()).to_bytes().unwrap()
+    };
+    assert!(bytes(undated.concat()) == bytes(undated.iter().rev().cloned().collect()));
+}
+
 #[test]
 fn a_model_learns_and_knows_how_far_from_home_it_is() {
     let data = dataset(&tsv());
@@ -108,9 +124,10 @@ fn passes_end_when_they_no_longer_help() {
     let passes = |patience| {
         let settings = Settings { patience, epochs: 9, holdout: 0.3, folds: 0, ..settings() };
         let model = trained(&data, &settings);
-        let mut fits = 0;
-        train("", "", &data, &data.rows, &settings, &mut |done, of| fits = of - done).unwrap();
-        assert_eq!(fits, 0, "progress does not end at its end");
+        let mut told = Vec::new();
+        train("", "", &data, &data.rows, &settings, &mut |done, of| told.push((done, of))).unwrap();
+        let (done, of) = told[told.len() - 1];
+        assert_eq!((done, done), (of, told.len()), "progress tells each pass and ends at its end");
         let stopped =
             Settings { epochs: model.info.training["passes"].as_u64().unwrap() as usize, patience: 0, ..settings };
         assert_eq!(trained(&data, &stopped).weights, model.weights, "all fits take the passes that did best");
@@ -385,23 +402,34 @@ fn golden_spec() -> FeatureSpec {
 #[test]
 fn features_are_what_they_were() {
     let mut scratch = Scratch::default();
+    let amount = |amount| Facts::of_amount(Some(amount));
+    let full = Facts {
+        direction: Facts::direction_of(" Debit"),
+        mcc: Facts::mcc_of("5411"),
+        day: Facts::day_of("2020-04-17"),
+        ..amount(-12.5)
+    };
+    let [texts, with_amount] = [false, true].map(|amount| FeatureSpec { amount, ..golden_spec() });
+    let with_all = FeatureSpec { direction: true, mcc: true, day: true, ..with_amount.clone() };
     let golden = [
-        ("TIM HORTONS #1234", None, "47 117e8d9f5603000a"),
-        ("Café Müller, Straße 12", Some(-12.5), "73 d0df67f655584d24"),
-        ("SQ *JOE'S A&W", Some(1e9), "44 84ac5006bb478969"),
-        ("магазин 24", None, "60 240d8e51b69312c4"),
-        ("", Some(f64::NAN), "1 969c45509449e5e5"),
+        (&texts, &["TIM HORTONS #1234"][..], Facts::default(), "47 117e8d9f5603000a"),
+        (&with_amount, &["Café Müller, Straße 12"], amount(-12.5), "73 d0df67f655584d24"),
+        (&with_amount, &["SQ *JOE'S A&W"], amount(1e9), "44 84ac5006bb478969"),
+        (&texts, &["магазин 24"], Facts::default(), "60 240d8e51b69312c4"),
+        (&with_amount, &[""], amount(f64::NAN), "1 969c45509449e5e5"),
+        (&with_all, &["Rewe 12"], full, "24 286c9a8be54ddb9a"),
+        (&with_all, &["REWE 7", "rewe 8"], Facts::default(), "24 58ed04f0c16be4d7"),
+        (&texts, &["SEPA DE89370400440532013000", "Muster"], Facts::default(), "50 57edc3f9fbc732cd"),
     ];
-    for (text, amount, expected) in golden {
-        scratch.set_texts([text]);
-        let spec = FeatureSpec { amount: amount.is_some(), ..golden_spec() };
-        let features = scratch.extract(&spec, &Facts::of_amount(amount));
+    for (spec, text, facts, expected) in golden {
+        scratch.set_texts(text.iter().copied());
+        let features = scratch.extract(spec, &facts);
         let mut bytes = Vec::new();
         for f in features.all() {
             bytes.extend_from_slice(&(f.slot() as u32).to_le_bytes());
             bytes.push(u8::from(f.is_negative()));
         }
-        assert_eq!(format!("{} {}", features.all().count(), &sha256_hex(&bytes)[..16]), expected, "{text}");
+        assert_eq!(format!("{} {}", features.all().count(), &sha256_hex(&bytes)[..16]), expected, "{text:?}");
     }
     scratch.set_texts(["AB"]);
     let small: Vec<(usize, bool)> =

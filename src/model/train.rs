@@ -1,8 +1,9 @@
 //! Training: labelled rows → a calibrated model. Seeded; the same rows in any order give the same bytes.
 //!
-//! Steps: (0) with `patience`, find how many passes are best for the last months; (1) hold out the last months, train on what is before them: the answers to texts known by heart and to new texts
-//! of known merchants show how far confidence can be trusted as time goes by; (2) train once per fold without a fifth of
-//! the merchants: the answers to those fifths show what the model is worth on merchants never seen; (3) train on all.
+//! Steps: (0) with `patience`, find how many passes are best for the last months; (1) hold out the last months, train on
+//! what is before them: the answers to texts known by heart and to new texts of known merchants show how far confidence can
+//! be trusted as time goes by; (2) train once per fold without a fifth of the merchants: the answers to those fifths show
+//! what the model is worth on merchants never seen; (3) train on all.
 //! Rows repeat: distinct (text, label) rows are trained on, each 1 + ⌊log2 n⌋ times per pass, with facts spread as in the rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -82,6 +83,12 @@ impl Settings {
         Aging { half_life: self.memory_half_life, floor: self.memory_floor }
     }
 
+    /// Passes over data that a training takes, at most.
+    pub(super) fn passes(&self) -> usize {
+        let fits = 1 + self.folds + usize::from(self.holdout > 0.0) + usize::from(self.patience > 0);
+        fits * self.epochs
+    }
+
     /// What is wrong with the numbers, if anything.
     pub fn check(&self) -> Result<(), String> {
         self.features.check()?;
@@ -108,8 +115,22 @@ impl Settings {
     }
 }
 
-/// Where training stands: fits done, of how many.
+/// Where training stands: passes over the data done, and of how many.
 pub type Progress<'p> = &'p mut dyn FnMut(usize, usize);
+
+/// Counts passes; early stopping saves some of those that were counted on.
+struct Passes<'p> {
+    done: usize,
+    of: usize,
+    progress: Progress<'p>,
+}
+
+impl Passes<'_> {
+    fn step(&mut self) {
+        self.done += 1;
+        (self.progress)(self.done, self.of);
+    }
+}
 
 /// Trains on `rows` of `data`.
 pub fn train(
@@ -121,35 +142,28 @@ pub fn train(
     progress: Progress<'_>,
 ) -> Result<Model, String> {
     settings.check()?;
-    let fits = 1 + settings.folds + usize::from(settings.holdout > 0.0) + usize::from(settings.patience > 0);
-    let mut done = 0;
-    let mut step = || {
-        done += 1;
-        progress(done, fits);
-    };
+    let mut passes = Passes { done: 0, of: settings.passes(), progress };
     let mut calibration = Calibration::default();
     let mut stopped = settings.clone();
     if settings.holdout > 0.0 {
         let (before, after) = split_latest(data, rows, settings);
         if settings.patience > 0 {
-            stopped.epochs = best_passes(data, &before, &after, settings)?;
-            step();
+            stopped.epochs = best_passes(data, &before, &after, settings, &mut passes)?;
+            stopped.patience = 0;
+            passes.of = passes.done + stopped.passes();
         }
-        (calibration.memory_trust, calibration.temperature_known) = trust_over_time(data, &before, &after, &stopped)?;
-        step();
+        (calibration.memory_trust, calibration.temperature_known) =
+            trust_over_time(data, &before, &after, &stopped, &mut passes)?;
     }
-    let settings = &stopped;
     if settings.folds > 0 {
         let mut held_out = Vec::new();
         for fold in 0..settings.folds {
-            held_out.extend(fold_answers(data, rows, settings, fold)?);
-            step();
+            held_out.extend(fold_answers(data, rows, &stopped, fold, &mut passes)?);
         }
         calibration.temperature_unknown = fit_temperature(&held_out);
         calibration.curve_unknown = curve(&held_out, calibration.temperature_unknown);
     }
-    let weights = fit(data, rows, settings)?;
-    step();
+    let weights = fit(data, rows, &stopped, &mut || passes.step())?;
     let info = Info {
         name: name.to_string(),
         version: version.to_string(),
@@ -159,7 +173,7 @@ pub fn train(
         classes: data.classes.clone(),
         threshold: settings.threshold,
         calibration,
-        training: serde_json::json!({ "rows": rows.len(), "mix": mix(data, rows), "settings": settings, "passes": settings.epochs }),
+        training: serde_json::json!({ "rows": rows.len(), "mix": mix(data, rows), "settings": settings, "passes": stopped.epochs }),
     };
     Ok(Model { info, weights, memory: remember(data, rows, settings.aging()) })
 }
@@ -185,13 +199,24 @@ fn mix(data: &Dataset, rows: &[Sample]) -> Vec<u64> {
 }
 
 /// A model without calibration, for the steps of calibration itself.
-fn uncalibrated(data: &Dataset, rows: &[Sample], settings: &Settings) -> Result<Model, String> {
+fn uncalibrated(
+    data: &Dataset,
+    rows: &[Sample],
+    settings: &Settings,
+    passes: &mut Passes<'_>,
+) -> Result<Model, String> {
     let plain = Settings { holdout: 0.0, folds: 0, patience: 0, ..settings.clone() };
-    train("", "", data, rows, &plain, &mut |_, _| {})
+    train("", "", data, rows, &plain, &mut |_, _| passes.step())
 }
 
 /// Early stopping: after how many passes over `before` the new texts of `after` were most probable.
-fn best_passes(data: &Dataset, before: &[Sample], after: &[Sample], settings: &Settings) -> Result<usize, String> {
+fn best_passes(
+    data: &Dataset,
+    before: &[Sample],
+    after: &[Sample],
+    settings: &Settings,
+    passes: &mut Passes<'_>,
+) -> Result<usize, String> {
     let known: HashSet<u32, FxBuildHasher> = before.iter().map(|row| row.text).collect();
     let new: Vec<Sample> = after.iter().filter(|row| !known.contains(&row.text)).copied().collect();
     let new = counted(data, if new.is_empty() { after } else { &new }, &settings.features);
@@ -200,6 +225,7 @@ fn best_passes(data: &Dataset, before: &[Sample], after: &[Sample], settings: &S
     let (mut best, mut least) = (1, f64::INFINITY);
     for pass in 1..=settings.epochs {
         fit.pass()?;
+        passes.step();
         let weights = fit.weights()?;
         let mut loss = 0.0;
         for (row, weight) in &new {
@@ -223,8 +249,9 @@ fn trust_over_time(
     before: &[Sample],
     after: &[Sample],
     settings: &Settings,
+    passes: &mut Passes<'_>,
 ) -> Result<(f32, f32), String> {
-    let model = uncalibrated(data, before, settings)?;
+    let model = uncalibrated(data, before, settings, passes)?;
     let mut buffers = Buffers::default();
     let (mut right, mut believed) = (1.0, 1.0);
     let mut held_out = Vec::new();
@@ -242,7 +269,13 @@ fn trust_over_time(
 
 /// Step 2: the answers of a model that never saw the merchants of `fold` to their rows. Every merchant weighs the same, however
 /// often it comes: a few frequent ones would say by chance how far strangers can be trusted.
-fn fold_answers(data: &Dataset, rows: &[Sample], settings: &Settings, fold: usize) -> Result<Vec<HeldOut>, String> {
+fn fold_answers(
+    data: &Dataset,
+    rows: &[Sample],
+    settings: &Settings,
+    fold: usize,
+    passes: &mut Passes<'_>,
+) -> Result<Vec<HeldOut>, String> {
     let in_fold = |row: &&Sample| {
         let key = memory::merchant_key(data.text(row));
         (key >> 32) as usize % settings.folds == fold
@@ -256,7 +289,7 @@ fn fold_answers(data: &Dataset, rows: &[Sample], settings: &Settings, fold: usiz
         of_merchant.get(&memory::merchant_key(data.text(row))).is_some_and(|n| *n <= settings.fold_max_rows)
     };
     let inside: Vec<Sample> = rows.iter().filter(in_fold).filter(strange).copied().collect();
-    let model = uncalibrated(data, &outside, settings)?;
+    let model = uncalibrated(data, &outside, settings, passes)?;
     let mut buffers = Buffers::default();
     let answer = |(row, count): (Sample, f64)| {
         let all = of_merchant.get(&memory::merchant_key(data.text(&row))).copied().unwrap_or(1).max(1);
@@ -282,8 +315,8 @@ fn held(model: &Model, buffers: &mut Buffers, data: &Dataset, row: &Sample, weig
     HeldOut { margins: model.margins(buffers, &data.facts(row)).clone(), class: row.class, weight }
 }
 
-/// Rows of the last periods, about the share that is held out, and the rows before them. Data without periods is split
-/// by a hash of row and text.
+/// Rows of the last periods, about the share that is held out, and the rows before them. Of data without periods, every so
+/// many of the rows in the order of their texts.
 fn split_latest(data: &Dataset, rows: &[Sample], settings: &Settings) -> (Vec<Sample>, Vec<Sample>) {
     let mut periods: Vec<&str> = rows.iter().map(|r| data.period(r)).collect();
     periods.sort_unstable();
@@ -291,8 +324,9 @@ fn split_latest(data: &Dataset, rows: &[Sample], settings: &Settings) -> (Vec<Sa
     let first_late = periods.get(cut).copied().unwrap_or_default();
     if periods.first() == Some(&first_late) {
         let every = (1.0 / settings.holdout) as usize;
-        let (late, early): (Vec<_>, Vec<_>) = rows.iter().enumerate().partition(|(i, _)| i % every == 0);
-        let rows = |picked: Vec<(usize, &Sample)>| picked.into_iter().map(|(_, r)| *r).collect();
+        let rows = sorted(data, rows, &settings.features);
+        let (late, early): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(i, _)| i % every == 0);
+        let rows = |picked: Vec<(usize, Sample)>| picked.into_iter().map(|(_, row)| row).collect();
         return (rows(early), rows(late));
     }
     rows.iter().partition(|row| data.period(row) < first_late)
@@ -373,16 +407,20 @@ mod tests {
     fn every_merchant_is_a_stranger_once_and_counts_once() {
         let data = dataset(&tsv());
         let folds = Settings { folds: 3, ..settings() };
+        let answers_of = |settings: &Settings, fold| {
+            let mut passes = Passes { done: 0, of: 0, progress: &mut |_, _| {} };
+            fold_answers(&data, &data.rows, settings, fold, &mut passes).unwrap()
+        };
         let merchants: HashSet<u64> = data.texts.iter().map(|text| memory::merchant_key(text)).collect();
         let mut weights = 0.0;
         for fold in 0..3 {
-            let answers = fold_answers(&data, &data.rows, &folds, fold).unwrap();
+            let answers = answers_of(&folds, fold);
             weights += answers.iter().map(|answer| answer.weight).sum::<f64>();
         }
         assert!((weights - merchants.len() as f64).abs() < 1e-6, "{weights} of {} merchants", merchants.len());
         // Merchants that are no strangers anywhere do not say how far strangers can be trusted.
         let few = Settings { fold_max_rows: 1, ..folds };
-        assert!((0..3).all(|fold| fold_answers(&data, &data.rows, &few, fold).unwrap().is_empty()));
+        assert!((0..3).all(|fold| answers_of(&few, fold).is_empty()));
     }
 
     #[test]
@@ -402,7 +440,7 @@ mod tests {
             let text = format!("period\tmerchant\tamount\tcategory\tcode\n{learned}2024-02\tBAR\t1\tfood\t{test}\n");
             std::fs::write(&path, text).unwrap();
             let data = Dataset::read(&[path], &Columns { hints: vec!["code".into()], ..columns() }).unwrap();
-            fit(&data, &data.rows[..2], &settings()).unwrap()
+            fit(&data, &data.rows[..2], &settings(), &mut || {}).unwrap()
         };
         assert_eq!(with_hints("DRINKING PLACE"), with_hints(""));
         assert_eq!(with_hints("DRINKING PLACE").vocabulary().rows(), with_hints("").vocabulary().rows());

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::super::progress::Progress;
 use super::super::{Context, Outcome};
 use super::stored;
 use crate::model::{Dataset, TrainConfig, build, folder, sources};
@@ -43,15 +43,6 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         let taken = out.join(&config.version);
         return Err(Error::Config(format!("{} exists: a version never changes, choose a new one", taken.display())));
     }
-    let bar = bar(context);
-    let mut progress = |what: &str, done: usize, of: usize| {
-        bar.set_message(what.to_string());
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-        if bar.is_hidden() && done == of {
-            tracing::info!(fits = of, "trained on {what} after {:.0} s", start.elapsed().as_secs_f64());
-        }
-    };
     let (data, sources) = match (&config.store, args.data.as_slice()) {
         (None, []) => {
             return Err(Error::Config("name labelled files with --data, or tables under [store]".to_string()));
@@ -60,8 +51,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         (Some(tables), []) => stored::read(context, tables, &config.data)?,
         (Some(_), _) => return Err(Error::Config("both --data and [store] are given: leave one out".to_string())),
     };
-    let built = build(&config, data, &sources, beside, &mut progress)?;
-    bar.finish_and_clear();
+    tracing::info!(rows = data.rows.len(), texts = data.texts.len(), "read the data");
+    let mut progress = Progress::new(context.out.is_json(), "training", "passes");
+    let mut say = |part: &str, done: usize, of: usize, ended: bool| {
+        progress.say(part, done as u64, of as u64);
+        if ended && progress.is_hidden() {
+            tracing::info!("trained on {part} after {:.0} s", start.elapsed().as_secs_f64());
+        }
+    };
+    let built = build(&config, data, &sources, beside, &mut say)?;
+    progress.end();
     let created = jiff::Timestamp::now().to_string();
     let folder = folder::write_version(out, &config.name, &config.version, &created, &built.files)?;
     if args.publish {
@@ -88,12 +87,4 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
     }
     let result = json!({ "folder": folder, "seconds": seconds, "model_bytes": size, "splits": built.judged, "spent": built.spent });
     Ok(Outcome { text, summary, result, error: None })
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn bar(context: &Context) -> ProgressBar {
-    let bar = if context.out.is_json() { ProgressBar::hidden() } else { ProgressBar::new(1) };
-    let style = ProgressStyle::with_template("{msg:9} [{bar:30}] {pos}/{len} fits, {elapsed} ({eta} left)");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
