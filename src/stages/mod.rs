@@ -3,6 +3,7 @@
 pub mod categorize;
 pub mod debezium;
 pub mod document;
+mod due;
 pub mod filter;
 pub mod map;
 pub mod raw;

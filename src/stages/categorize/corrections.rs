@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 
-use super::due::Due;
+use super::super::due::Due;
 use super::result::MERCHANT;
 use crate::error::Result;
 use crate::pipeline::{Flow, Problem, Section, Spanned, TableFlow};

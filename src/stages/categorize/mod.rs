@@ -37,7 +37,6 @@
 mod corrections;
 mod current;
 mod drift;
-mod due;
 mod result;
 mod shape;
 mod stored;

@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 
 use bytestring::ByteString;
 
+use super::super::due::{Due, DueRows};
 use super::corrections::{Corrections, Decided, normal};
 use super::current::Current;
 use super::drift::Drift;
-use super::due::{Due, DueRows};
 use super::result::{Answered, Results};
 use super::shape::{Shape, Shapes};
 use crate::error::Result;

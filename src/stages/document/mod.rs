@@ -47,11 +47,12 @@ use self::build::{Builder, Failure};
 use self::fetch::{Chunk, Joined};
 use self::resolve::{Definition, resolve};
 use self::spec::Spec;
+use super::due::{Due, DueRows};
 use crate::error::{Error, Result};
 use crate::pipeline::{Flow, Problem, Section};
 use crate::record::{Batch, Op, Record, Reject, Row};
 use crate::stage::{LaneContext, Stage};
-use crate::stores::{Identity, SharedStore, Snapshot, identity};
+use crate::stores::{SharedStore, Snapshot};
 
 /// Most documents that are computed from one round of look-ups.
 const MAX_ROOTS: usize = 2_000;
@@ -120,9 +121,9 @@ impl Stage for Document {
             return Ok(batch);
         }
         let mut view = store.snapshot().await?;
-        let affected = Affected::by(definition, &mut *view, &causes).await?;
+        let affected = affected(definition, &mut *view, &causes).await?;
         let mut computing = Computing { definition, builder: &mut self.builder, causes: &causes, batch: &mut batch };
-        let mut roots = affected.roots.as_slice();
+        let mut roots = affected.as_slice();
         while !roots.is_empty() {
             let (round, rest) = roots.split_at(self.round.min(roots.len()));
             let rows = computing.round(&mut *view, round).await?;
@@ -133,57 +134,29 @@ impl Stage for Document {
     }
 }
 
-/// A document that has to be computed again.
-struct Root {
-    key: Row,
-    /// The number of the last record that caused it.
-    cause: usize,
-    /// Whether its own row changed. Only then a row that is gone makes a delete: a link may name roots that never were.
-    own: bool,
-}
-
-/// The documents that a batch of records affects, each once.
-#[derive(Default)]
-struct Affected {
-    roots: Vec<Root>,
-    numbers: FxHashMap<Identity, usize>,
-}
-
-impl Affected {
-    async fn by(definition: &Definition, view: &mut dyn Snapshot, causes: &[Record]) -> Result<Self> {
-        let graph = &definition.graph;
-        let mut affected = Affected::default();
-        let mut by_table: FxHashMap<&str, Vec<usize>> = FxHashMap::default();
-        for (number, cause) in causes.iter().enumerate().filter(|(_, cause)| graph.uses(&cause.table)) {
-            if cause.op == Op::Truncate {
-                return Err(Error::Broken(format!("table {}: the raw store left a truncate unresolved", cause.table)));
-            }
-            by_table.entry(&cause.table).or_default().push(number);
-            if *cause.table == *graph.root.name {
-                affected.add(cause.key.clone(), number, true);
-            }
+/// The documents that a batch of records affects: their root rows, each once.
+async fn affected(definition: &Definition, view: &mut dyn Snapshot, causes: &[Record]) -> Result<Vec<Due>> {
+    let graph = &definition.graph;
+    let mut due = DueRows::default();
+    let mut by_table: FxHashMap<&str, Vec<usize>> = FxHashMap::default();
+    for (number, cause) in causes.iter().enumerate().filter(|(_, cause)| graph.uses(&cause.table)) {
+        if cause.op == Op::Truncate {
+            return Err(Error::Broken(format!("table {}: the raw store left a truncate unresolved", cause.table)));
         }
-        let mut tables: Vec<_> = by_table.into_iter().collect();
-        tables.sort_unstable();
-        for (table, numbers) in tables {
-            let keys: Vec<Row> = numbers.iter().filter_map(|n| causes.get(*n)).map(|c| c.key.clone()).collect();
-            for (key, changed) in graph.roots(view, table, &keys).await? {
-                affected.add(key, numbers.get(changed).copied().unwrap_or_default(), false);
-            }
-        }
-        Ok(affected)
-    }
-
-    fn add(&mut self, key: Row, cause: usize, own: bool) {
-        let number = *self.numbers.entry(identity(key.values())).or_insert(self.roots.len());
-        match self.roots.get_mut(number) {
-            Some(known) => {
-                known.cause = known.cause.max(cause);
-                known.own |= own;
-            }
-            None => self.roots.push(Root { key, cause, own }),
+        by_table.entry(&cause.table).or_default().push(number);
+        if *cause.table == *graph.root.name {
+            due.add(cause.key.clone(), number, true);
         }
     }
+    let mut tables: Vec<_> = by_table.into_iter().collect();
+    tables.sort_unstable();
+    for (table, numbers) in tables {
+        let keys: Vec<Row> = numbers.iter().filter_map(|n| causes.get(*n)).map(|c| c.key.clone()).collect();
+        for (key, changed) in graph.roots(view, table, &keys).await? {
+            due.add(key, numbers.get(changed).copied().unwrap_or_default(), false);
+        }
+    }
+    Ok(due.into_rows())
 }
 
 /// One batch's documents in the making.
@@ -196,7 +169,7 @@ struct Computing<'a> {
 
 impl Computing<'_> {
     /// Computes the documents of `roots`; says how many rows that took.
-    async fn round(&mut self, view: &mut dyn Snapshot, roots: &[Root]) -> Result<usize> {
+    async fn round(&mut self, view: &mut dyn Snapshot, roots: &[Due]) -> Result<usize> {
         let version = view.version();
         let keys: Vec<Row> = roots.iter().map(|root| root.key.clone()).collect();
         let chunk = Chunk::read(&self.definition.graph, view, &keys).await?;
@@ -222,7 +195,7 @@ impl Computing<'_> {
     }
 
     /// The key as the root row has it: one that came through a link may have the type of the linking column.
-    fn key(&self, root: &Root, row: &Row) -> Row {
+    fn key(&self, root: &Due, row: &Row) -> Row {
         let schema = root.key.schema();
         let values = schema.columns.iter().map(|column| row.get(&column.name).cloned()).collect::<Option<Vec<_>>>();
         values.map_or_else(|| root.key.clone(), |values| Row::new(schema.clone(), values))
