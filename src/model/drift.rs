@@ -20,6 +20,7 @@ pub const FEWEST_ROWS: u64 = 1_000;
 
 /// What was answered in one window of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Window {
     /// Rows.
     pub rows: u64,
@@ -29,6 +30,10 @@ pub struct Window {
     pub asked: u64,
     /// Of these, rows whose text was not labelled in training.
     pub unseen: u64,
+    /// Words of the texts that the model was asked about.
+    pub words: u64,
+    /// Of these, words that training never saw.
+    pub new_words: u64,
     /// Sum of confidences in ten-thousandths, over the rows that the model was asked about.
     pub confidence: u64,
     /// The same rows by confidence, in steps of a tenth.
@@ -77,6 +82,13 @@ impl Window {
         self.count(usize::from(class));
     }
 
+    /// Counts the words of a text that the model was asked about, and how many of them training never saw: see
+    /// [`Model::new_words`].
+    pub fn add_words(&mut self, (words, new): (u64, u64)) {
+        self.words += words;
+        self.new_words += new;
+    }
+
     fn count(&mut self, class: usize) {
         if let Some(rows) = self.mix.get_mut(class) {
             *rows += 1;
@@ -89,6 +101,8 @@ impl Window {
         self.uncategorized += other.uncategorized;
         self.asked += other.asked;
         self.unseen += other.unseen;
+        self.words += other.words;
+        self.new_words += other.new_words;
         self.confidence += other.confidence;
         self.histogram.iter_mut().zip(&other.histogram).for_each(|(bin, more)| *bin += more);
         self.mix.resize(self.mix.len().max(other.mix.len()), 0);
@@ -102,6 +116,7 @@ impl Window {
             rows: self.rows,
             uncategorized: share(self.uncategorized, self.rows),
             unseen: share(self.unseen, self.asked),
+            new_words: share(self.new_words, self.words),
             confidence: share(self.confidence, self.asked) / 10_000.0,
             psi: training.filter(|_| self.rows >= FEWEST_ROWS).map(|training| psi(training, &self.mix)),
         }
@@ -117,6 +132,8 @@ pub struct Shares {
     pub uncategorized: f64,
     /// Share of texts that were not labelled in training.
     pub unseen: f64,
+    /// Share of words that training never saw.
+    pub new_words: f64,
     /// Mean confidence of the model.
     pub confidence: f64,
     /// Distance of the category mix from the one of training; `None` when the model does not tell that one, or when the

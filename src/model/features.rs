@@ -209,6 +209,20 @@ impl Scratch {
     pub fn features(&self) -> &Features {
         &self.features
     }
+
+    /// Words of the texts set before, and how many of them have a feature that `known` does not know. A word that training
+    /// saw has none: all that is made of it was learned.
+    pub fn new_words(&self, spec: &FeatureSpec, known: impl Fn(Feature) -> bool) -> (u64, u64) {
+        let (mut words, mut new) = (0, 0);
+        for word in self.text.split(|byte| matches!(*byte, b' ' | FIELD_END)).filter(|word| !word.is_empty()) {
+            let mut all = true;
+            grams(spec, word, 0, &mut |_, feature, _| all &= known(feature));
+            all &= !spec.words || known(feature(spec, fnv1a(word.iter().copied()) ^ KIND_WORD));
+            words += 1;
+            new += u64::from(!all);
+        }
+        (words, new)
+    }
 }
 
 /// What a feature was made of.

@@ -156,6 +156,13 @@ impl Model {
         self.memory.text(memory::text_hash(normal)).is_some()
     }
 
+    /// Words of the text set in `scratch`, and how many of them training never saw. Looks at the words alone, so that it
+    /// costs as much as an answer: for those who watch (`drift`).
+    pub fn new_words(&self, scratch: &Scratch) -> (u64, u64) {
+        let vocabulary = self.weights.vocabulary();
+        scratch.new_words(&self.info.features, |feature| vocabulary.find(feature.slot()).is_some())
+    }
+
     /// The name of a class.
     pub fn class(&self, class: u16) -> &str {
         self.info.classes.get(usize::from(class)).map_or("", String::as_str)
@@ -236,6 +243,20 @@ mod tests {
         assert_eq!(unsure.top[0].0, sure.top[0].0);
         assert!((unsure.top[0].1 - 0.4 * sure.top[0].1).abs() < 1e-6);
         assert!(unsure.top[1].1 > 0.0 && unsure.top[1].0 != unsure.top[0].0, "{unsure:?}");
+    }
+
+    #[test]
+    fn words_that_training_never_saw_are_told_from_those_in_any_order() {
+        let model = model(Calibration::default());
+        let mut scratch = Scratch::default();
+        let mut words = |texts: &[&str]| {
+            scratch.set_texts(texts.iter().copied());
+            model.new_words(&scratch)
+        };
+        assert_eq!(words(&["Pizza Joe's #12", "CAFE"]), (4, 0));
+        assert_eq!(words(&["PIZZA XYLOPHONKOWSKI"]), (2, 1));
+        assert_eq!(words(&["Wunderbaumverkauf", "Zwirnerei Qoppa"]), (3, 3));
+        assert_eq!(words(&["", " "]), (0, 0));
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn of_data(args: &Args) -> Result<Watched> {
         }
         if let Some(window) = windows.get_mut(period) {
             window.add_answer(&answer, answer.best().1 >= model.info.threshold);
+            window.add_words(model.new_words(&buffers.scratch));
         }
     }
     let id = format!("{}@{}", model.info.name, model.info.version);
@@ -138,18 +139,19 @@ fn tell(watched: &[Watched], limit: f64) -> Outcome {
         if of.training.is_none() {
             let _ = writeln!(text, "  no index: the model tells no category mix of its training; train it again");
         }
-        let _ = writeln!(text, "  window          rows  uncategorized  unseen  confidence    PSI");
+        let _ = writeln!(text, "  window          rows  uncategorized  new texts  new words  confidence    PSI");
         for (name, window) in &of.windows {
             let shares = window.shares(of.training.as_deref());
             let alarm = shares.psi.is_some_and(|psi| psi > limit);
             let psi = shares.psi.map_or("-".to_string(), |psi| format!("{psi:.3}"));
-            let Shares { rows, uncategorized, unseen, confidence, .. } = shares;
+            let Shares { rows, uncategorized, unseen, new_words, confidence, .. } = shares;
             let mark = if alarm { "  drifted" } else { "" };
             let _ = writeln!(
                 text,
-                "  {name:10} {rows:>9}  {:>11.2} %  {:>4.1} %  {confidence:>10.3}  {psi:>5}{mark}",
+                "  {name:10} {rows:>9}  {:>11.2} %  {:>7.1} %  {:>7.2} %  {confidence:>10.3}  {psi:>5}{mark}",
                 uncategorized * 100.0,
-                unseen * 100.0
+                unseen * 100.0,
+                new_words * 100.0
             );
             if alarm {
                 alarms.push(json!({ "model": of.model, "window": name, "psi": shares.psi }));
@@ -170,7 +172,7 @@ fn result(of: &Watched, name: &str, window: &Window, shares: &Shares, alarm: boo
     let mix: BTreeMap<&String, u64> = names.zip(&window.mix).map(|(name, rows)| (name, *rows)).collect();
     json!({
         "model": of.model, "window": name, "rows": shares.rows, "uncategorized": shares.uncategorized,
-        "unseen": shares.unseen, "confidence": shares.confidence, "psi": shares.psi, "drifted": alarm,
-        "histogram": window.histogram, "mix": mix,
+        "unseen": shares.unseen, "new_words": shares.new_words, "confidence": shares.confidence, "psi": shares.psi,
+        "drifted": alarm, "histogram": window.histogram, "mix": mix,
     })
 }

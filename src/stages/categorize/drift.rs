@@ -4,20 +4,27 @@
 //! own and stores its sums so far, so that writers never meet; whoever reads adds them up. Counting looks a window up in
 //! a short list and allocates nothing per row.
 //!
+//! Sums are told, too: a log line a minute with the figures of the window that was counted in last, and a warning once when
+//! one has drifted too far.
+//!
 //! Invariant: sums are stored in the same commit as the results that they count.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 
 use super::shape::civil;
-use crate::model::drift::Window;
-use crate::model::{Categorizer, Verdict};
+use crate::model::drift::{FEWEST_ROWS, Window};
+use crate::model::{Categorizer, Model, Scratch, Verdict};
 use crate::pipeline::{Section, Spanned};
 use crate::record::{Date, Kind, Op, Position, Record, Row, TableSchema, Timestamp, Value};
 
 /// Most windows that one writer keeps; rows of more are counted as if they had no date.
 const MOST_WINDOWS: usize = 1_200;
+
+/// Between two lines of figures.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The columns of a stored window; the first three are its key.
 const COLUMNS: [(&str, Kind); 4] =
@@ -74,6 +81,8 @@ pub struct Drift {
     /// The window that was counted in last.
     last: usize,
     today: Date,
+    /// When figures were told last.
+    said: Option<Instant>,
 }
 
 impl Drift {
@@ -90,6 +99,7 @@ impl Drift {
             windows: Vec::new(),
             last: 0,
             today: Date { days: 0 },
+            said: None,
         }
     }
 
@@ -98,8 +108,8 @@ impl Drift {
         self.today = Date { days: i32::try_from(Timestamp::now().secs.div_euclid(86_400)).unwrap_or(0) };
     }
 
-    /// Counts an answer to a row with this date; `None` when there is no date column.
-    pub fn count(&mut self, model: &Categorizer, date: Option<&Value>, verdict: &Verdict<'_>) {
+    /// Counts an answer to the row whose text is set in `scratch`; `date` is `None` when there is no date column.
+    pub fn count(&mut self, model: &Categorizer, date: Option<&Value>, verdict: &Verdict<'_>, scratch: &Scratch) {
         let when = match date {
             Some(date) => month(date),
             None => When::Day(self.today),
@@ -113,6 +123,9 @@ impl Drift {
         }
         if let Some(open) = self.windows.get_mut(self.last) {
             open.counts.add(model, verdict);
+            if let (Some(trained), Some(_)) = (model.model(), &verdict.answer) {
+                open.counts.add_words(trained.new_words(scratch));
+            }
             open.changed = true;
         }
     }
@@ -127,24 +140,23 @@ impl Drift {
         })
     }
 
-    /// The sums that have changed, to be stored with the results made from the snapshot with this version. Says which
-    /// windows have drifted too far, each once.
+    /// The sums that have changed, to be stored with the results made from the snapshot with this version. Says how windows
+    /// stand, and which have drifted too far.
     pub fn changed(&mut self, model: &Categorizer, cause: &Record, version: u64) -> Vec<Record> {
-        let training = self.limit.and_then(|_| model.model()?.training_mix());
+        let training = model.model().and_then(Model::training_mix);
+        let of = |open: &Open| training.as_deref().filter(|_| open.model == model.id);
+        let due = self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        if let Some(open) = self.windows.get(self.last).filter(|open| due && open.counts.rows >= FEWEST_ROWS) {
+            open.say(&self.into, of(open));
+            self.said = Some(Instant::now());
+        }
         let mut records = Vec::new();
         for open in self.windows.iter_mut().filter(|open| open.changed) {
             open.changed = false;
-            let window = open.when.to_string();
-            let index = training.as_deref().filter(|_| open.model == model.id);
-            let index = index.and_then(|training| open.counts.shares(Some(training)).psi);
-            if let (Some(psi), Some(limit), false) = (index, self.limit, open.warned)
-                && psi > limit
-            {
-                open.warned = true;
-                let (rows, psi) = (open.counts.rows, (psi * 1_000.0).round() / 1_000.0);
-                let advice = "the category mix has drifted from the one of training: see `headwater model drift`";
-                tracing::warn!(table = self.into, model = &*open.model, window, rows, psi, limit, "{advice}");
+            if let Some(limit) = self.limit {
+                open.warn(&self.into, of(open), limit);
             }
+            let window = open.when.to_string();
             let counts = serde_json::to_string(&open.counts).unwrap_or_default();
             let key = vec![Value::Text(open.model.clone()), Value::text(window), Value::text(self.writer.clone())];
             let values = key.iter().cloned().chain([Value::Json(counts.into())]).collect();
@@ -164,6 +176,46 @@ impl Drift {
         }
         records
     }
+}
+
+impl Open {
+    /// Tells the figures.
+    fn say(&self, table: &str, training: Option<&[u64]>) {
+        let shares = self.counts.shares(training);
+        let [uncategorized, unseen, new_words, confidence] =
+            [shares.uncategorized, shares.unseen, shares.new_words, shares.confidence].map(digits);
+        let (model, window, rows, psi) = (&*self.model, self.when.to_string(), shares.rows, shares.psi.map(digits));
+        tracing::info!(
+            table,
+            model,
+            window,
+            rows,
+            uncategorized,
+            unseen,
+            new_words,
+            confidence,
+            psi,
+            "what the model answered"
+        );
+    }
+
+    /// Warns, once, when the category mix is further from training's than `limit`.
+    fn warn(&mut self, table: &str, training: Option<&[u64]>, limit: f64) {
+        if self.warned {
+            return;
+        }
+        let shares = self.counts.shares(training);
+        if let Some(psi) = shares.psi.filter(|psi| *psi > limit) {
+            self.warned = true;
+            let (model, window, rows, psi) = (&*self.model, self.when.to_string(), shares.rows, digits(psi));
+            let advice = "the category mix has drifted from the one of training: see `headwater model drift`";
+            tracing::warn!(table, model, window, rows, psi, limit, "{advice}");
+        }
+    }
+}
+
+fn digits(share: f64) -> f64 {
+    (share * 1_000.0).round() / 1_000.0
 }
 
 impl std::fmt::Display for When {

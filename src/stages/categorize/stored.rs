@@ -209,7 +209,7 @@ impl Answers<'_> {
             _ => Vec::new(),
         };
         if let Some(drift) = &mut self.drift {
-            drift.count(model, shape.date(row), &verdict);
+            drift.count(model, shape.date(row), &verdict, &self.buffers.scratch);
         }
         if let Some(category) = &corrected {
             (verdict.category, verdict.confidence, verdict.source) = (category, 1.0, Source::Correction);
