@@ -247,3 +247,45 @@ fn tables(out: &mut String, e: &Evaluation) -> std::fmt::Result {
     }
     out.write_str("</table></html>\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::evaluate;
+    use crate::model::testing::{dataset, settings, trained, tsv};
+
+    #[test]
+    fn a_page_holds_every_figure_and_plot_and_loads_nothing() {
+        let data = dataset(&tsv().replace("books", "books & <maps>"));
+        let model = trained(&data, &settings());
+        // Rows of a category that the model does not know, and some that it gets wrong.
+        let rows =
+            tsv().replace("books", "books & <maps>").replace("LUMBER YARD #1", "GAS #1").replace("tools", "other");
+        let rows = dataset(&rows);
+        let evaluation = evaluate(&model, &rows, &rows.rows);
+        assert!(!evaluation.confusions.is_empty());
+        let page = page("a \"model\" <1.0.0>", &evaluation);
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+        assert!(page.contains("<h1>a &quot;model&quot; &lt;1.0.0&gt;</h1>"));
+        assert!(!page.contains("<maps>") && page.contains("books &amp; &lt;maps&gt;"));
+        for nothing in ["http", "<script", "src=", "url(", "@import", "NaN", "inf"] {
+            assert!(!page.contains(nothing), "{nothing}");
+        }
+        for plot in ["reliability diagram", "coverage and accuracy", "F1 by category", "confusion matrix"] {
+            assert!(page.contains(&format!("<title>{plot}</title>")), "{plot}");
+        }
+        for tag in ["svg", "figure", "table", "div"] {
+            let [opened, closed] = [format!("<{tag}"), format!("</{tag}>")].map(|tag| page.matches(&tag).count());
+            assert_eq!(opened, closed, "{tag}");
+        }
+        for figure in [evaluation.accuracy, evaluation.macro_f1, evaluation.ece15, evaluation.unknown.accuracy] {
+            assert!(page.contains(&format!("<td>{figure:.4}")), "{figure}");
+        }
+        for class in &evaluation.classes {
+            let line = format!("<tr><td>{}<td>{}<td>{:.3}", escape(&class.name), class.rows, class.precision);
+            assert!(page.contains(&line), "{line}");
+        }
+        let bars = evaluation.reliability.iter().filter(|bin| bin.rows > 0).count();
+        assert_eq!(page.matches(" rows: confidence ").count(), bars);
+    }
+}

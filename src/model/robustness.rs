@@ -14,6 +14,32 @@ fn model() -> &'static Model {
     })
 }
 
+/// The same model with rules in front and facts that count.
+fn categorizer() -> &'static Categorizer {
+    static CATEGORIZER: std::sync::OnceLock<Categorizer> = std::sync::OnceLock::new();
+    CATEGORIZER.get_or_init(|| {
+        let features = FeatureSpec { bits: 8, amount: true, day: true, ..FeatureSpec::default() };
+        let model = trained(&dataset(&tsv()), &Settings { features, epochs: 1, ..settings() });
+        let rules =
+            b"pattern\tcategory\tmatch\twhen\nCASH\tatm\nPIZZA\tincome\tword\tin\na\tletter\tcontains\n".to_vec();
+        let files = [(folder::MODEL.to_string(), model.to_bytes().unwrap()), (folder::RULES.to_string(), rules)];
+        let dir = tempfile::tempdir().unwrap();
+        folder::write_version(dir.path(), "shops", "1.0.0", "", &files.into()).unwrap();
+        Categorizer::load(&dir.path().join("1.0.0")).unwrap()
+    })
+}
+
+/// A row: its text, amount and day.
+fn payment() -> impl Strategy<Value = (String, Facts)> {
+    let text = prop_oneof![
+        ".{0,60}",
+        prop::sample::select(vec!["CASH 7", "PIZZA PALACE 9", "JOE'S PIZZA #1", "Gas Plus", ""]).prop_map(String::from),
+    ];
+    let amount = prop::option::of(prop::sample::select(vec![-3.0, 0.0, 7.5, 900.0, f64::NAN, f64::INFINITY]));
+    let facts = (amount, prop::option::of(1..32u8)).prop_map(|(amount, day)| Facts { amount, day, ..Facts::default() });
+    (text, facts)
+}
+
 /// One way to break a file; places are shares of its length.
 #[derive(Debug, Clone)]
 enum Harm {
@@ -113,5 +139,22 @@ proptest! {
         backward.reverse();
         prop_assert_eq!(&forward, &backward);
         prop_assert!(forward.iter().flat_map(|a| a.top).all(|(_, p)| (0.0..=1.0).contains(&p)));
+    }
+
+    /// Rules, memory, remembered answers and scorer together: what a row gets is a function of that row.
+    #[test]
+    fn the_order_of_rows_changes_no_verdict(rows in prop::collection::vec(payment(), 1..20), seed in any::<u64>()) {
+        let decide = |buffers: &mut Buffers, (text, facts): &(String, Facts)| {
+            let verdict = categorizer().decide(std::iter::once(text.as_str()), facts, buffers);
+            (verdict.category.clone(), verdict.confidence, verdict.source, verdict.answer)
+        };
+        let alone: Vec<_> = rows.iter().map(|row| decide(&mut Buffers::default(), row)).collect();
+        let mut order: Vec<usize> = (0..rows.len()).chain(0..rows.len()).collect();
+        let mut random = seed;
+        order.sort_by_cached_key(|_| fit::split_mix(&mut random));
+        let mut buffers = Buffers::default();
+        for at in order {
+            prop_assert_eq!(decide(&mut buffers, &rows[at]), alone[at].clone());
+        }
     }
 }

@@ -176,6 +176,8 @@ fn training_input_is_named_once_and_exists() {
     assert!(refused(&["stored/train.toml", "--data", "x.tsv"]).contains("leave one out"));
     assert!(refused(&["stored/train.toml"]).contains("there is no store `bank`"));
     assert!(!directory.join("headwater-data/bank.db").exists());
+    write_training(directory, "dated", &format!("{TRAINING}[card]\ndate = \"yesterday\"\n"));
+    assert!(refused(&["dated/train.toml", "--data", "x.tsv"]).contains("card.date"));
     let nothing = STORE.replace("{ id = \"payment_id\" }", "{}");
     write_training(directory, "joinless", &format!("{TRAINING}{nothing}"));
     assert!(refused(&["joinless/train.toml"]).contains("store.on"));
@@ -211,6 +213,11 @@ fn a_run_says_when_what_it_sees_has_moved_from_training() {
         let row = |id: usize| json!({ "id": id, "month": "2025-01", "shop": shops[id % shops.len()], "amount": 2 });
         let lines: Vec<String> = (0..1_200).map(|id| event("payment", id, &row(id))).collect();
         let text = run(directory, &lines, &stages.replace("LIMIT", limit));
+        let figures = text.lines().filter(|line| line.contains("what the model answered")).collect::<Vec<_>>();
+        assert_eq!(figures.len(), 1, "figures are told once a minute: {text}");
+        for figure in ["uncategorized", "unseen", "new_words", "confidence", "psi", "2025-01"] {
+            assert!(figures[0].contains(figure), "{figure}: {figures:?}");
+        }
         text.matches("has drifted from the one of training").count()
     };
     let as_trained = SHOPS.map(|(name, _)| name);
@@ -218,7 +225,14 @@ fn a_run_says_when_what_it_sees_has_moved_from_training() {
     assert_eq!(categorized("0.25", &["GAS PLUS"]), 1, "one line a window");
     assert_eq!(categorized("1000", &["GAS PLUS"]), 0, "the limit is what is passed");
     let told = printed(directory, &["model", "drift", "p.yaml"], 0);
-    assert!(told.contains("2025-01"), "{told}");
+    assert!(told.contains("2025-01") && told.contains("new words"), "{told}");
+    // Of a file: texts and words that training never saw.
+    std::fs::write(directory.join("new.tsv"), "month\tshop\tamount\tcategory\n2026-01\tGAS QOPPAWUNDER\t1\tfuel\n")
+        .unwrap();
+    let told = headwater(directory, &["model", "drift", "models", "--data", "new.tsv", "--output", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let window = &told["result"]["windows"][0];
+    assert_eq!((&window["unseen"], &window["new_words"]), (&json!(1.0), &json!(0.5)), "{told}");
 }
 
 #[test]
@@ -250,6 +264,9 @@ fn versions_are_listed_published_and_measured_only_as_what_they_are() {
         assert!(told.contains(foreign), "{arguments:?}: {told}");
     }
     std::fs::write(directory.join("models/current"), "9.9.9\n").unwrap();
+    let told = model(&["publish", "models", "1.0.0"], 0);
+    assert!(told.contains("before: 9.9.9") && told.contains("headwater recategorize"), "{told}");
+    std::fs::write(directory.join("models/current"), "9.9.9\n").unwrap();
     assert!(model(&["list", "."], 0).contains("names a version that is not there"));
 }
 
@@ -278,6 +295,14 @@ fn models_are_measured_on_data_without_hints_and_never_on_nothing() {
     std::fs::write(directory.join("models/train.toml"), hints).unwrap();
     let told = printed(directory, &["model", "evaluate", "models", "payments.tsv"], 0);
     assert!(told.contains("shops 1.0.0 on 160 rows"), "{told}");
+    for table in ["category", "threshold   answered", "confidence    rows"] {
+        assert!(told.contains(table), "{table}: {told}");
+    }
+    let page = ["model", "evaluate", "models", "payments.tsv", "--html", "report.html"];
+    printed(directory, &page, 0);
+    assert!(
+        std::fs::read_to_string(directory.join("report.html")).unwrap().contains("<title>confusion matrix</title>")
+    );
     let compare = ["model", "compare", "models", "models", "payments.tsv"];
     assert!(printed(directory, &compare, 0).contains("both right"));
     for verb in [&["model", "evaluate", "models", "payments.tsv"][..], &compare] {

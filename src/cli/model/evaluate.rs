@@ -89,6 +89,19 @@ fn describe(out: &mut String, id: &str, e: &Evaluation) -> std::fmt::Result {
     if let Some(c) = e.best_coverage_at_985 {
         writeln!(out, "98.5 % right at threshold {:.3}: {:.1} % answered", c.threshold, c.coverage * 100.0)?;
     }
+    writeln!(out, "\n{:>11} {:>7} {:>11} {:>7}", "confidence", "rows", "mean", "right")?;
+    for (i, bin) in e.reliability.iter().enumerate().filter(|(_, bin)| bin.rows > 0) {
+        let [from, to] = [i, i + 1].map(|i| i as f64 / e.reliability.len() as f64);
+        writeln!(out, "{from:>5.2}–{to:.2} {:>8} {:>11.4} {:>7.4}", bin.rows, bin.confidence, bin.accuracy)?;
+    }
+    writeln!(out, "\n{:>11} {:>10} {:>8}", "threshold", "answered", "right")?;
+    for c in &e.curve {
+        writeln!(out, "{:>11.2} {:>8.1} % {:>8.4}", c.threshold, c.coverage * 100.0, c.accuracy)?;
+    }
+    categories(out, e)
+}
+
+fn categories(out: &mut String, e: &Evaluation) -> std::fmt::Result {
     writeln!(out, "\n{:32} {:>7} {:>9} {:>7} {:>7}", "category", "rows", "precision", "recall", "F1")?;
     for c in &e.classes {
         writeln!(out, "{:32} {:>7} {:>9.3} {:>7.3} {:>7.3}", c.name, c.rows, c.precision, c.recall, c.f1)?;

@@ -146,7 +146,9 @@ pub fn publish(args: &PublishArgs) -> Result<Outcome> {
     folder::set_current(&args.model, &args.version)?;
     let summary = format!("{} is in use", loaded.id);
     let text = match &before {
-        Some(old) if *old != args.version => format!("{summary}; before: {old}\n"),
+        Some(old) if *old != args.version => format!(
+            "{summary}; before: {old}\nrows that have a result keep it until: headwater recategorize PIPELINE.yaml --only changed\n"
+        ),
         _ => format!("{summary}\n"),
     };
     let result = json!({ "model": args.model, "version": args.version, "before": before });

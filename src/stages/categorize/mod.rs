@@ -271,4 +271,6 @@ fn decide<'m>(
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ fn rules_folder() -> tempfile::TempDir {
     dir
 }
 
-fn lane(dir: &Path) -> LaneContext {
+pub(super) fn lane(dir: &Path) -> LaneContext {
     LaneContext {
         pipeline: "p".into(),
         lane: 0,
@@ -31,12 +31,12 @@ fn lane(dir: &Path) -> LaneContext {
     }
 }
 
-fn row(id: i64, note: Value, amount: &str) -> Row {
+pub(super) fn row(id: i64, note: Value, amount: &str) -> Row {
     let amount = Value::Decimal(amount.parse().unwrap());
     Row::of([("id", Value::Int(id)), ("status", "booked".into()), ("amount", amount), ("note", note)])
 }
 
-fn yaml(model: &Path, rest: &str) -> String {
+pub(super) fn yaml(model: &Path, rest: &str) -> String {
     format!("{{ table: t, model: '{}', text: [note], amount: amount, {rest} }}", model.display())
 }
 
@@ -115,14 +115,14 @@ fn results_are_a_table_of_the_raw_store() {
 }
 
 /// A raw store in `dir`, and the stage behind it.
-struct Lab {
+pub(super) struct Lab {
     raw: Box<dyn Stage>,
     stage: Box<dyn Stage>,
     store: SharedStore,
 }
 
 impl Lab {
-    async fn open(model: &Path, dir: &Path, rest: &str) -> Lab {
+    pub(super) async fn open(model: &Path, dir: &Path, rest: &str) -> Lab {
         let (mut raw, behind) = plan(crate::stages::raw::make, "bank").unwrap();
         let (mut stage, _) = plan_behind(make, &yaml(model, rest), behind).unwrap();
         let lane = lane(dir);
@@ -131,12 +131,12 @@ impl Lab {
         Lab { raw, stage, store: lane.stores.get("bank").await.unwrap() }
     }
 
-    async fn process(&mut self, records: Vec<Record>) -> Batch {
+    pub(super) async fn process(&mut self, records: Vec<Record>) -> Batch {
         let batch = self.raw.process(Batch { records, ..Batch::default() }).await.unwrap();
         self.stage.process(batch).await.unwrap()
     }
 
-    async fn stored(&self) -> Vec<Row> {
+    pub(super) async fn stored(&self) -> Vec<Row> {
         let mut snapshot = self.store.snapshot().await.unwrap();
         snapshot.scan("c", None, 100).await.unwrap().into_iter().map(|r| r.row).collect()
     }
