@@ -1,8 +1,8 @@
 """Measures whether the cost of an event depends on how much is there already, and on the number of partitions.
 
 Rows: the full road (`pipelines/road.yaml`: embedded raw store, categories as a table of their own, a document joined of both,
-MongoDB) first takes up a log of N events; then more events of the same kind come into the same topic, of which half update
-rows anywhere among all that are there, and only those are measured, in a new process over the filled stores.
+MongoDB) first takes up a log of N events; then more events come into the same topic, and only those are measured, in a new
+process over the filled stores: first W1's mix, then one of which half update rows anywhere among all that are there.
 Partitions: W1 from an empty database, without a raw store, from topics with 1 to 64 partitions.
 
 Costs are CPU-seconds a million events of the tool (start-up included, so the delta must not be small) and of mongod until it
@@ -60,11 +60,12 @@ def rows(services, options):
         job = job_for(services, options, topic, f"scale_rows_{count}")
         say(f"{count:,} events: filling the stores")
         tool.run(job)
-        workload.fill(services.brokers, topic, bank.events(options.delta, updates=0.50), 4)
-        result = measured(services, tool, job, options.delta)
+        for updates in (0.10, 0.50):
+            workload.fill(services.brokers, topic, bank.events(options.delta, updates=updates), 4)
+            job.ends = fold.ends(services.brokers, topic)
+            yield updates, f"{count:,}", measured(services, tool, job, options.delta)
         check(services, job)
         services.client.drop_database(job.database)
-        yield f"{count:,}", result
 
 
 def partitions(services, options):
@@ -106,8 +107,10 @@ def main():
     when = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {machine.facts()}; {services.versions()}."
     text = f"\n## Scale\n\n{when} Differences are to the first line.\n"
     if options.rows:
-        text += f"\n{options.delta:,} events, half of them updates anywhere, upon so many:\n\n"
-        text += table("events before", rows(services, options)) + "\n"
+        results = list(rows(services, options))
+        for updates in (0.10, 0.50):
+            text += f"\n{options.delta:,} events, {updates:.0%} of them updates anywhere, upon so many:\n\n"
+            text += table("events before", [(name, of) for mix, name, of in results if mix == updates]) + "\n"
     if options.partitions:
         text += f"\nW1 of {options.events:,} events from so many partitions, {options.lanes} lanes:\n\n"
         text += table("partitions", partitions(services, options)) + "\n"
