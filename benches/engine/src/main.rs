@@ -68,7 +68,7 @@ impl Sqlite {
             file.pragma_update(None, "page_size", 8_192)?;
             file.pragma_update(None, "journal_mode", "WAL")?;
             file.pragma_update(None, "synchronous", "FULL")?;
-            file.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+            file.pragma_update(None, "wal_autocheckpoint", (64 << 20) / 8_192)?;
             file.pragma_update(None, "cache_size", -(CACHE_BYTES as i64) / 1024)?;
             Ok(file)
         };
