@@ -76,7 +76,7 @@ fn a_bare_envelope_becomes_a_record() {
             r#"{"id":7,"iban":null,"note":"M\u00fcller \"x\"","big":9223372036854775807,"ok":true}"#,
         ),
     );
-    assert_eq!((&*record.table, record.op, record.origin, record.version), ("transaction", Op::Create, 3, 42));
+    assert_eq!((&*record.table, record.op, record.origin, record.version), ("transaction", Op::Create, 3, 84));
     assert_eq!(record.key.get("id"), Some(&Value::Int(7)));
     assert_eq!(row(&record), r#"{"id":7,"iban":null,"note":"Müller \"x\"","big":9223372036854775807,"ok":true}"#);
     assert!(matches!(record.position.source, SourcePosition::Postgres { commit_lsn: 100, lsn: 120, .. }));

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// Bits of a version that hold the offset; the sign's bit stays free, since targets have signed numbers.
+/// Bits of a version that hold the offset and, below it, one for what stands between two messages; the sign's bit stays
+/// free, since targets have signed numbers.
 const OFFSET_BITS: u32 = 48;
 /// Of the 15 bits above: 7 for incarnations, 8 for growths.
 const GROWTH_BITS: u32 = 8;
@@ -43,11 +44,18 @@ impl Epoch {
         read().unwrap_or((name, Epoch::default()))
     }
 
-    /// What guards writes of a message at `offset`: later lives are higher. 0 stays free for “nothing”.
+    /// What guards writes of a message at `offset`: later lives are higher. 0 stays free for “nothing”, odd numbers for
+    /// [`Epoch::version_behind`].
     pub fn version(self, offset: i64) -> u64 {
         let (incarnation, growth) = (u64::from(self.incarnation).min(127), u64::from(self.growth).min(255));
-        let offset = u64::try_from(offset).unwrap_or(0).saturating_add(1).min((1 << OFFSET_BITS) - 1);
-        (incarnation << GROWTH_BITS | growth) << OFFSET_BITS | offset
+        let offset = u64::try_from(offset).unwrap_or(0).saturating_add(1).min((1 << (OFFSET_BITS - 1)) - 1);
+        (incarnation << GROWTH_BITS | growth) << OFFSET_BITS | offset << 1
+    }
+
+    /// What guards the delete of a row that was last written by the message at `offset` and is gone by no message of its
+    /// own: higher than that message, lower than the next one.
+    pub fn version_behind(self, offset: i64) -> u64 {
+        self.version(offset) | 1
     }
 }
 
@@ -67,7 +75,10 @@ mod tests {
     #[test]
     fn a_later_life_has_higher_versions() {
         let version = |incarnation, growth, offset| Epoch { incarnation, growth }.version(offset);
-        assert_eq!(version(0, 0, 7), 8);
+        assert_eq!(version(0, 0, 7), 16);
+        let behind = Epoch::default().version_behind(7);
+        assert!(version(0, 0, 7) < behind && behind < version(0, 0, 8));
+        assert!(Epoch::default().version_behind(i64::MAX) < version(0, 1, 0));
         assert!(version(0, 1, 0) > version(0, 0, i64::MAX));
         assert!(version(1, 0, 0) > version(0, 255, 1 << 40));
         assert!(i64::try_from(version(u16::MAX, u16::MAX, i64::MAX)).is_ok());

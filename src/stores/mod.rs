@@ -27,6 +27,7 @@ use async_trait::async_trait;
 use crate::error::{Error, Result};
 use crate::record::{
     Epoch, Message, Op, Order, Position, Record, Reject, Row, SnapshotMark, SourcePosition, Value, lies_before,
+    supersedes,
 };
 
 /// Every store of this process, opened once per name.
@@ -305,7 +306,7 @@ impl Sweep {
         (order, Position { source: self.than, ..stored.clone() })
     }
 
-    /// A delete of a row, before its key and place are known.
+    /// A delete of a row, before its key, place and version are known.
     fn delete(&self) -> Record {
         Record {
             table: self.table.clone(),
@@ -321,6 +322,21 @@ impl Sweep {
             origin: 0,
         }
     }
+}
+
+/// What a truncate at `at` makes of a row from `stored`, and where the tombstone stands: in another partition where the row
+/// stood, at the truncate's place in the source's log, by which the same truncate finds it again.
+fn truncated(stored: &Position, at: &Position) -> (Order, Position) {
+    let stays = !stored.is_beside(at) && at.source != SourcePosition::Unknown;
+    let grave = if stays { Position { source: at.source, ..stored.clone() } } else { at.clone() };
+    (supersedes(stored, at), grave)
+}
+
+/// What guards the delete of a row from `stored` whose tombstone stands at `grave`, in targets that know no more than
+/// versions: newer than the row, older than what follows in the row's partition. Versions of two partitions tell nothing.
+fn grave_version(stored: &Position, grave: &Position) -> u64 {
+    let last = if grave.is_beside(stored) { grave } else { stored };
+    last.epoch.version_behind(last.offset)
 }
 
 /// A store that any lane may use.

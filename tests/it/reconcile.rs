@@ -1,8 +1,15 @@
 //! Rows that were deleted while no connector looked, through the real PostgreSQL and Debezium: a second snapshot in the same
 //! topic does not show them; a table under `reconcile` loses them, another one keeps them. With notifications no change has
-//! to follow the snapshot, and the table may have become empty.
+//! to follow the snapshot, and the table may have become empty. Targets that know no more than versions follow.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use headwater::pipeline::load_text;
+use headwater::runner::{Fleet, Outcome, RunOptions};
+use headwater::stores::Stores;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Source, as_json, key};
 use crate::raw_copy::RawCopy;
@@ -108,4 +115,66 @@ async fn a_notified_snapshot_takes_out_what_it_does_not_show_in_mongodb() {
     let Some((uri, drop)) = mongodb_store("told") else { return };
     told_of_its_end("told_mongo", &uri).await;
     drop.await;
+}
+
+/// The ids in a target that stands right behind a raw store, after these events of the table `account` (partition, offset,
+/// event without its source, place in the source's log, mark of a snapshot) and a scan of so many rows at that time.
+async fn ids_in_target(events: &[(i32, i64, Value, i64, &str)], scanned: Option<(u64, i64)>) -> Vec<i64> {
+    let dir = tempfile::tempdir().unwrap();
+    let event = |(partition, offset, event, lsn, snapshot): &(i32, i64, Value, i64, &str)| {
+        let mut event = event.clone();
+        event["source"] = json!({ "connector": "postgresql", "name": "bank", "db": "d", "schema": "public",
+            "table": "account", "lsn": lsn, "ts_ms": lsn, "snapshot": snapshot });
+        let key = (!event["after"].is_null()).then(|| json!({ "id": event["after"]["id"] }).to_string());
+        json!({ "topic": "bank.public.account", "partition": partition, "offset": offset, "ts": 1, "key": key,
+            "payload": event.to_string() })
+    };
+    let scan = |(rows, at): (u64, i64)| {
+        let details = json!({ "scanned_collection": "public.account", "total_rows_scanned": rows.to_string() });
+        let told = json!({ "id": "x", "aggregate_type": "Initial Snapshot", "type": "TABLE_SCAN_COMPLETED",
+            "additional_data": details, "timestamp": at });
+        json!({ "topic": "told", "partition": 0, "offset": 0, "ts": 1, "payload": told.to_string() })
+    };
+    let lines: String = events.iter().map(event).chain(scanned.map(scan)).map(|line| format!("{line}\n")).collect();
+    std::fs::write(dir.path().join("in.jsonl"), lines).unwrap();
+    let yaml = format!(
+        "name: gone\nsource: {{ file: {{ path: \"{}\" }} }}\nstages:\n  - debezium: {{}}\n  \
+         - raw: {{ store: copy, reconcile: [account] }}\n  - sqlite: {{ path: out.sqlite }}\n",
+        dir.path().join("in.jsonl").display()
+    );
+    let pipeline = load_text("gone.yaml", &yaml, &headwater::builtin(), &|_: &str| None).unwrap();
+    let options = RunOptions {
+        data_dir: dir.path().into(),
+        stores: Arc::new(Stores::new(dir.path())),
+        until_end: true,
+        accepted: Default::default(),
+        shutdown: CancellationToken::new(),
+    };
+    let ended = Fleet::start(vec![pipeline], &options).finish(true).await.remove(0).outcome;
+    assert!(matches!(ended, Outcome::Done), "{ended:?}");
+    let file = rusqlite::Connection::open(dir.path().join("out.sqlite")).unwrap();
+    let mut rows = file.prepare("SELECT id FROM account ORDER BY id").unwrap();
+    rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn shown(op: &str, id: i64) -> Value {
+    json!({ "op": op, "before": null, "after": { "id": id } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_its_partitions_last_leaves_the_target_when_it_is_swept() {
+    let events =
+        [(0, 5, shown("r", 1), 10, "first"), (1, 0, shown("r", 2), 10, "last"), (1, 1, shown("r", 2), 100, "last")];
+    assert_eq!(ids_in_target(&events, None).await, [1, 2]);
+    assert_eq!(ids_in_target(&events, Some((1, 110))).await, [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncate_empties_the_target_whatever_the_offsets_of_other_partitions() {
+    let truncate = json!({ "op": "t", "before": null, "after": null });
+    let mut events =
+        vec![(1, 50, shown("r", 1), 10, "first"), (1, 51, shown("r", 2), 10, "last"), (0, 0, truncate, 200, "false")];
+    assert_eq!(ids_in_target(&events, None).await, [0; 0]);
+    events.push((1, 52, shown("c", 2), 250, "false"));
+    assert_eq!(ids_in_target(&events, None).await, [2], "a row that comes back is newer");
 }

@@ -162,6 +162,11 @@ fn delete(offset: i64, n: i64) -> Record {
     record(Op::Delete, id(n), None, at(0, offset))
 }
 
+/// The version of a row's end, where the message at `offset` was the last to write it.
+fn behind(offset: i64) -> u64 {
+    Epoch::default().version_behind(offset)
+}
+
 fn truncate(position: Position) -> Record {
     record(Op::Truncate, Row::empty(), None, position)
 }
@@ -743,6 +748,10 @@ async fn truncates_of_another_partition_spare_what_is_newer(engine: &Engine) {
     apply(&store, vec![row(1, pg(1, 70, 90)), row(2, pg(1, 71, 110)), row(3, pg(2, 5, 95))]).await;
     let (gone, _) = apply(&store, vec![truncate(pg(0, 5, 100))]).await;
     assert_eq!(gone.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), [id(1), id(3)]);
+    // Targets know no more than versions: newer than the row, older than what follows in its partition.
+    assert_eq!(gone.iter().map(|r| r.version).collect::<Vec<_>>(), [behind(70), behind(5)]);
+    let (again, _) = apply(&store, vec![truncate(pg(0, 5, 100))]).await;
+    assert_eq!(again, gone, "so that what is derived follows after a crash");
     assert_eq!(contents(&store).await, [(id(2), account(2, 1, "x"))]);
     let (_, stale) = apply(&store, vec![row(1, pg(1, 70, 90)), row(3, pg(2, 5, 95))]).await;
     assert_eq!(stale, 2, "what was read again is still gone");
@@ -805,6 +814,7 @@ async fn a_sweep_takes_what_one_partition_wrote_before_a_place(engine: &Engine) 
     let gone = sweep(Some("bank.public.account:0")).await.unwrap();
     let keys: Vec<_> = gone.iter().map(|r| (r.op, r.key.clone(), r.position.offset)).collect();
     assert_eq!(keys, [(Op::Delete, id(1), 1)], "another partition, no place, and what lies behind it stay");
+    assert_eq!(gone[0].version, behind(1));
     assert_eq!(contents(&store).await.len(), 4);
     assert_eq!(
         sweep(Some("bank.public.account:0")).await.unwrap(),

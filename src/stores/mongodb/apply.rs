@@ -21,7 +21,7 @@ use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{Digest, complete, digest, key_row};
 use crate::stores::resent::{Place, Runs, origin, place, predecessor};
-use crate::stores::{Applied, newest_positions};
+use crate::stores::{Applied, grave_version, newest_positions, truncated};
 
 /// Lost races in a row before the lane backs off.
 const ATTEMPTS: u32 = 20;
@@ -197,12 +197,13 @@ impl MongoStore {
     async fn truncate(&self, record: Record, applied: &mut Applied) -> Result<()> {
         let at = &record.position;
         let place = rawdoc! { "at.t": &*at.epoch.name(&at.topic), "at.p": at.partition, "at.o": at.offset };
-        let filter = rawdoc! { "$or": [{ "dead": false }, place] };
+        let elsewhere = rawdoc! { "dead": true, "at.s": source_text(&at.source) };
+        let filter = rawdoc! { "$or": [{ "dead": false }, place, elsewhere] };
         let tables = catalog::tables(&self.server, std::slice::from_ref(&record.table)).await?;
         for table in tables.values() {
             self.note_truncate(table, at).await?;
         }
-        let gone = self.bury_where(&record, filter, |stored| (supersedes(stored, at), at.clone())).await?;
+        let gone = self.bury_where(&record, filter, |stored| truncated(stored, at)).await?;
         applied.records.extend(gone);
         Ok(())
     }
@@ -241,6 +242,7 @@ impl MongoStore {
                     row: None,
                     patch: None,
                     before: None,
+                    version: grave_version(&state.position, &position),
                     position,
                     ..record.clone()
                 });

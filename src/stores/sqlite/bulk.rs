@@ -14,7 +14,7 @@ use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
 use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
 use crate::stores::resent::{Place, Twin, Verdict, judge, origin, place, predecessor};
-use crate::stores::{Sweep, codec};
+use crate::stores::{Sweep, codec, grave_version, truncated};
 
 impl Batch<'_> {
     /// Every row older than the truncate becomes a tombstone and leaves as a delete, so that whatever was derived from
@@ -29,7 +29,7 @@ impl Batch<'_> {
             self.catalog.forget(&table.name);
             self.changed = true;
         }
-        self.bury_where(table, record, |stored| (supersedes(stored, at), at.clone()))
+        self.bury_where(table, record, |stored| truncated(stored, at))
     }
 
     /// The rows that a snapshot did not show; as a truncate of some rows.
@@ -55,7 +55,8 @@ impl Batch<'_> {
         let mut rows = statement.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             let deleted: bool = row.get(4).map_err(sql)?;
-            let (order, at) = judge(&read_position(self.conn, self.catalog, row, 0)?);
+            let stored = read_position(self.conn, self.catalog, row, 0)?;
+            let (order, at) = judge(&stored);
             if order == Order::Stale || (order == Order::Newer) == deleted {
                 continue;
             }
@@ -64,9 +65,10 @@ impl Batch<'_> {
             let text = row.get_ref(6).map_err(sql)?.as_str_or_null().map_err(broken)?;
             let row = text.filter(|_| is_vague(&shape.key)).map(|text| codec::read_row(text, &shape.row)).transpose();
             let row = row.map_err(|e| broken(format!("table {}: {e}", table.name)))?;
-            gone.push((key_row(&key, &shape.key, row.as_ref()).map_err(broken)?, key, order, at));
+            let version = grave_version(&stored, &at);
+            gone.push((key_row(&key, &shape.key, row.as_ref()).map_err(broken)?, key, order, at, version));
         }
-        for (key_row, key, order, position) in gone {
+        for (key_row, key, order, position, version) in gone {
             if order == Order::Newer {
                 self.bury(table, &key, &position, false)?;
             }
@@ -77,6 +79,7 @@ impl Batch<'_> {
                 patch: None,
                 before: None,
                 position,
+                version,
                 ..record.clone()
             });
         }

@@ -147,19 +147,11 @@ impl Reconciler {
     /// Takes the rows out.
     async fn take_out(&self, table: &Arc<str>, due: &Due, origin: u32) -> Result<Vec<Record>> {
         let sweep = Sweep { table: table.clone(), than: due.than, within: due.within.clone() };
-        // Newer than all that was read from the partition, for targets that know no more than versions; older than what
-        // another lane reads from it while the sweep runs, hence asked before.
-        let applied = self.store.positions().await?;
         let mut gone = self.store.sweep(sweep).await?;
         if !gone.is_empty() {
             tracing::warn!(table = &**table, rows = gone.len(), "deleted what the last snapshot did not show");
         }
-        for record in &mut gone {
-            let Position { topic, partition, offset, epoch, .. } = &record.position;
-            let last = applied.iter().find(|(name, number, _)| *name == **topic && number == partition);
-            record.version = epoch.version(last.map_or(*offset, |(.., last)| *last.max(offset)));
-            record.origin = origin;
-        }
+        gone.iter_mut().for_each(|record| record.origin = origin);
         Ok(gone)
     }
 
