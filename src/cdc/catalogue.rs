@@ -210,6 +210,35 @@ fn tombstones_of_flattened_rows_are_of_the_table_that_headers_or_the_rows_before
 }
 
 #[test]
+fn a_tombstone_before_any_change_of_its_topic_is_a_guess_until_the_topics_tables_are_learned() {
+    let decoded = |decoder: &mut Decoder, value: Option<&str>| {
+        let event = decoder.decode(&message("bank.routed", 0, ID, value), 0);
+        let table = event.map(|event| match event {
+            Event::Change(record) => record.table.to_string(),
+            other => panic!("{other:?}"),
+        });
+        (table.map_err(|fault| fault.code), decoder.is_guess())
+    };
+    let topic = "bank.routed".into();
+    for value in [None, Some("null"), Some(r#"{"schema":{"type":"struct","fields":[]},"payload":null}"#)] {
+        let mut decoder = Decoder::new(flattened());
+        assert_eq!(decoded(&mut decoder, value), (Ok("routed".into()), true));
+        decoder.learn(&topic, ["account"]).unwrap();
+        assert_eq!(decoded(&mut decoder, value), (Ok("account".into()), false));
+        assert!(decoder.take_named().is_empty(), "it was known before");
+        let row = r#"{"id":7,"__table":"card","__lsn":5}"#;
+        assert_eq!(decoded(&mut decoder, Some(row)), (Ok("card".into()), false));
+        assert_eq!(decoder.take_named(), [("bank.routed".to_string(), "card".into())]);
+        assert_eq!(decoded(&mut decoder, value), (Err("tombstone.table"), false), "it may be of either");
+    }
+    // What was guessed before a change came is forgotten.
+    let mut decoder = Decoder::new(flattened());
+    assert_eq!(decoded(&mut decoder, None), (Ok("routed".into()), true));
+    assert_eq!(decoded(&mut decoder, Some(r#"{"id":7,"__table":"card"}"#)), (Ok("card".into()), false));
+    assert_eq!(decoded(&mut decoder, None), (Ok("card".into()), false));
+}
+
+#[test]
 fn headers_tell_the_operation_in_every_header_converters_form() {
     for op in ["d", "\"d\"", r#"{"schema":{"type":"string","optional":false},"payload":"d"}"#] {
         let headers = vec![(Arc::from("__op"), Some(Bytes::copy_from_slice(op.as_bytes())))];

@@ -1,5 +1,7 @@
 //! From what a reader found (operation, source, rows) to a record: which table, which key, which position.
 
+use std::sync::Arc;
+
 use super::decoder::{Config, Control, DeclaredKey, DeclaredTable, Event, Format};
 use super::json::Text;
 use super::key::{self, Keys};
@@ -29,6 +31,27 @@ pub struct Context<'c> {
     pub schemas: &'c RegistrySchemas,
     /// Takes which transaction the message is part of.
     pub told: &'c mut Told,
+    /// Takes what has to be remembered about topics.
+    pub naming: &'c mut Naming,
+}
+
+/// Which tables topics carry, as far as it was not known before.
+#[derive(Default)]
+pub struct Naming {
+    /// Topics' lives, and tables that their changes are of.
+    pub named: Vec<(String, Arc<str>)>,
+    /// Whether only the topic's name told which table the last message is of.
+    pub guessed: bool,
+}
+
+impl Naming {
+    /// A message has told that it is of `table`.
+    fn tell(&mut self, table: &mut Table, message: &Message) {
+        if !table.told {
+            table.told = true;
+            self.named.push((message.epoch.name(&message.topic).into_owned(), table.name.clone()));
+        }
+    }
 }
 
 /// The rows of a change.
@@ -89,6 +112,7 @@ impl Context<'_> {
         let index = self.topic.table(self.config, source, &self.message.topic)?;
         let Topic { values, tables, keys: schemas, without, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
+        self.naming.tell(table, self.message);
         let documents = table.documents;
         let (layouts, key_layouts) = match schema.and_then(|schema| values.get(schema)) {
             Some(schema) if !documents => (&mut schema.rows, &mut schema.keys),
@@ -152,7 +176,8 @@ impl Context<'_> {
             // It names no row, and has none: its delete, which stands before it, did. (Of a flattened row it is the delete.)
             return Ok(Event::Control(Control::Tombstone));
         }
-        let index = match flattened::table_in_headers(self.config, self.message) {
+        let headers = flattened::table_in_headers(self.config, self.message);
+        let index = match headers {
             Some(table) => {
                 let mut source = Source::default();
                 source.table = Some(Text::plain(table));
@@ -165,6 +190,10 @@ impl Context<'_> {
         };
         let Topic { values, tables, keys: schemas, .. } = self.topic;
         let Some(table) = tables.get_mut(index) else { return Err(unknown_table()) };
+        match headers {
+            Some(_) => self.naming.tell(table, self.message),
+            None => self.naming.guessed = !table.told,
+        }
         if self.config.outbox_of(&table.name).is_some() {
             return Ok(Event::Control(Control::Outbox));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::change::Context;
+use super::change::{Context, Naming};
 use super::flattened::Metadata;
 use super::form::{DeclaredColumn, Handling};
 use super::schemas::{Framed, Known, RegistrySchemas};
@@ -177,6 +177,7 @@ pub struct Decoder {
     keyless: Row,
     schemas: RegistrySchemas,
     told: Told,
+    naming: Naming,
     /// Of each partition: where its last delete stood, and the message's key. Of each, since partitions arrive in another
     /// order when they are read again, and what was recognized then must be recognized now: a tombstone that counted as a
     /// delete would be what is stored, and the delete before it stale.
@@ -194,6 +195,7 @@ impl Decoder {
             keyless: Row::empty(),
             schemas,
             told,
+            naming: Naming::default(),
             last_deletes: FxHashMap::default(),
         }
     }
@@ -209,15 +211,34 @@ impl Decoder {
         self.told.take()
     }
 
+    /// Lives of topics ([`crate::record::Epoch::name`]) and tables that changes of theirs were of, since this was asked
+    /// last. What reads on elsewhere has to know it, see [`Decoder::is_guess`].
+    pub fn take_named(&mut self) -> Vec<(String, Arc<str>)> {
+        std::mem::take(&mut self.naming.named)
+    }
+
+    /// Whether the message that was decoded last is a tombstone in a topic of which no change was seen, so that only the
+    /// topic's own name told the table. Who knows better says it by [`Decoder::learn`] and has it decoded again.
+    pub fn is_guess(&self) -> bool {
+        self.naming.guessed
+    }
+
+    /// Learns which tables changes of a topic were of.
+    pub fn learn(&mut self, topic: &Arc<str>, tables: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Fault> {
+        let known = self.topics.get(topic);
+        tables.into_iter().try_for_each(|table| known.learn(&self.config, topic, table.as_ref()))
+    }
+
     /// What `message` says. `origin` is its index in the batch.
     pub fn decode(&mut self, message: &Message, origin: u32) -> Result<Event, Fault> {
         self.told.take();
+        self.naming.guessed = false;
         if self.repeats_delete(message) {
             return Ok(Event::Control(Control::Tombstone));
         }
-        let Decoder { config, topics, keyless, schemas, told, .. } = &mut *self;
+        let Decoder { config, topics, keyless, schemas, told, naming, .. } = &mut *self;
         let topic = topics.get(&message.topic);
-        let context = Context { config, topic, message, origin, keyless, schemas, told };
+        let context = Context { config, topic, message, origin, keyless, schemas, told, naming };
         let event = read(context)?;
         if let Event::Control(control) = &event {
             self.told.control(control);

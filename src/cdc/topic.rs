@@ -11,6 +11,7 @@ use super::Fault;
 use super::connect::Schema;
 use super::decoder::{Config, DeclaredTable, Format, Names};
 use super::form::Form;
+use super::json::Text;
 use super::layout::Layouts;
 use super::retype::{Retype, Without};
 use super::source::{Source, SourceShape};
@@ -51,6 +52,8 @@ pub struct Table {
     pub name: Arc<str>,
     /// Fingerprint of the source.
     pub incarnation: u32,
+    /// Whether a change was of this table, or it is remembered that one was. Else it is a guess by the topic's name.
+    pub told: bool,
     /// Whether its rows are MongoDB's documents.
     pub documents: bool,
     /// What the pipeline declares about it.
@@ -106,15 +109,18 @@ impl Topic {
         Ok(self.tables.get_mut(self.last))
     }
 
-    /// The table of a message that is a key and nothing else: the topic's only one, however differently its events told
-    /// their source. `route` is what topic routing wrote into the key, where several tables share a topic.
+    /// The table of a message that is a key and nothing else: the only one that changes of the topic were of, however
+    /// differently they told their source; a guess by the topic's name before there was any. `route` is what topic routing
+    /// wrote into the key, where several tables share a topic.
     pub fn table_of(&mut self, config: &Config, topic: &str, route: Option<&str>) -> Result<usize, Fault> {
-        match self.tables.len() {
-            0 => self.table(config, &Source::default(), topic),
-            1 => Ok(0),
-            _ if self.tables.iter().zip(self.tables.iter().skip(1)).all(|(a, b)| a.name == b.name) => Ok(self.last),
-            _ => {
-                let routed = |table: &Table| route.is_some_and(|route| table.topic().eq(route));
+        let mut told = self.tables.iter().enumerate().filter(|(_, table)| table.told);
+        match told.next() {
+            None => self.table(config, &Source::default(), topic),
+            Some((first, one)) if told.all(|(_, other)| other.name == one.name) => {
+                Ok(if self.tables.get(self.last).is_some_and(|last| last.told) { self.last } else { first })
+            }
+            Some(_) => {
+                let routed = |table: &Table| table.told && route.is_some_and(|route| table.topic().eq(route));
                 self.tables.iter().position(routed).ok_or_else(|| {
                     Fault::new(
                         "tombstone.table",
@@ -124,6 +130,15 @@ impl Topic {
                 })
             }
         }
+    }
+
+    /// Learns that changes of the topic were of the table called `name`.
+    pub fn learn(&mut self, config: &Config, topic: &str, name: &str) -> Result<(), Fault> {
+        let mut source = Source::default();
+        source.table = Some(Text::plain(name));
+        let at = self.table(config, &source, topic)?;
+        self.tables.get_mut(at).into_iter().for_each(|table| table.told = true);
+        Ok(())
     }
 
     fn add(&mut self, table: Table) -> usize {
@@ -171,7 +186,7 @@ impl Table {
         let keys = rows.of_same_columns();
         let name = declared.as_ref().map_or_else(|| name.into(), |table| table.name.clone());
         let retype = Retype::default();
-        Table { identity, name, incarnation, documents, declared, rows, keys, key_schema: None, retype }
+        Table { identity, name, incarnation, told: false, documents, declared, rows, keys, key_schema: None, retype }
     }
 }
 

@@ -33,6 +33,7 @@ mod schema_registry;
 mod sinks;
 mod status;
 mod stores;
+mod topic_tables;
 mod topics;
 mod training;
 mod transactions;

@@ -27,6 +27,7 @@
 //! the pipeline, messages say which transaction they are part of.
 
 mod registry;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,13 +41,15 @@ use crate::cdc::{
 use crate::error::Result;
 use crate::pipeline::{Field, Flow, Node, OnSchemaChange, Problem, SchemaPolicy, Section, Spanned, TableFlow};
 use crate::record::{Batch, KIND_NAMES, Kind, Message, News, Reject};
-use crate::stage::Stage;
+use crate::stage::{LaneContext, Stage};
 use registry::Registry;
+use tables::TopicTables;
 
 /// The component.
 pub struct DebeziumStage {
     config: Config,
     decoder: Decoder,
+    tables: TopicTables,
     registry: Option<Registry>,
     on_schema_change: OnSchemaChange,
     warnings: Vec<Problem>,
@@ -114,6 +117,7 @@ pub fn make(section: &mut Section<'_>) -> Box<dyn Stage> {
     };
     Box::new(DebeziumStage {
         decoder: Decoder::new(config.clone()),
+        tables: TopicTables::default(),
         config,
         registry,
         on_schema_change,
@@ -250,8 +254,13 @@ impl Stage for DebeziumStage {
         Ok(flow)
     }
 
+    async fn open(&mut self, lane: &LaneContext) -> Result<()> {
+        self.tables.open(lane).await
+    }
+
     async fn process(&mut self, mut batch: Batch) -> Result<Batch> {
         self.decoder.schemas().forget_unusable();
+        self.tables.begin();
         batch.records.reserve(batch.messages.len());
         for (origin, message) in batch.messages.iter().enumerate() {
             let origin = u32::try_from(origin).unwrap_or(u32::MAX);
@@ -267,12 +276,14 @@ impl Stage for DebeziumStage {
                 }
             }
         }
+        self.tables.note(self.decoder.take_named()).await?;
         Ok(batch)
     }
 }
 
 impl DebeziumStage {
-    /// Decodes a message; schemas that it names and that are not known yet are fetched, and it is decoded again.
+    /// Decodes a message; schemas that it names and that are not known yet are fetched, and it is decoded again. So is a
+    /// tombstone whose topic has not told its table to this lane.
     async fn decode(&mut self, message: &Message, origin: u32) -> Result<Result<Event, Fault>> {
         loop {
             let decoded = self.decoder.decode(message, origin);
@@ -280,6 +291,15 @@ impl DebeziumStage {
                 (Some(registry), Some(id)) => {
                     let schema = registry.schema(id).await?;
                     self.decoder.schemas().insert(id, schema);
+                }
+                _ if self.decoder.is_guess() => {
+                    let tables = self.tables.of(message).await?;
+                    if tables.is_empty() {
+                        return Ok(self.tables.judge(message, decoded));
+                    }
+                    if let Err(fault) = self.decoder.learn(&message.topic, tables) {
+                        return Ok(Err(fault));
+                    }
                 }
                 _ => return Ok(decoded),
             }
