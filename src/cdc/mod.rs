@@ -12,6 +12,7 @@
 //! Deliberately absent: merging (unchanged values are filled in by the raw store), ordering, any state about rows.
 
 mod avro;
+mod budget;
 mod change;
 mod cloudevents;
 mod column;

@@ -85,6 +85,10 @@ impl RegistrySchemas {
     pub fn frame(&self, bytes: &Bytes) -> Result<Option<Framed<'_>>, Fault> {
         let Some(id) = self.id(bytes) else {
             return match bytes.first() {
+                Some(0) if self.id_bytes > 0 => Err(Fault::new(
+                    "registry.short",
+                    format!("expected the {} bytes of a schema's id behind a zero byte, found fewer", self.id_bytes),
+                )),
                 Some(0) => Err(Fault::new(
                     "registry.missing",
                     "the message begins with a zero byte, as Avro and Protobuf behind a schema registry do: give `registry:`",

@@ -7,6 +7,7 @@
 /// Every class and its remedy, in the order of the classes.
 pub const REMEDIES: &[(&str, &str)] = &[
     ("aggregate.type", "sum numbers only: change the field's expression or the column's declared type"),
+    ("avro.boolean", OTHER_SCHEMA),
     ("avro.enum", OTHER_SCHEMA),
     ("avro.long", OTHER_SCHEMA),
     ("avro.shape", "the topic's Avro is no change event: set `format:` as its producer writes, or leave the topic out"),
@@ -74,6 +75,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("protobuf.shape", OTHER_SCHEMA),
     ("protobuf.unknown", OTHER_SCHEMA),
     ("registry.missing", "give `registry:` under `debezium`, then retry"),
+    (
+        "registry.short",
+        "set `registry: id_bytes:` as the producer's serializer writes, or mend the producer; then retry",
+    ),
     ("registry.type", "register the schema as Avro, Protobuf or JSON, then retry"),
     ("registry.unknown", "is it the registry that the producer uses? set `registry: url:`, then retry"),
     ("row.column_name", "rename the column at its source, or use an embedded store for this table"),
@@ -95,6 +100,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "let topic routing write the table into the keys, or give each table a topic; drop what a delete precedes",
     ),
     ("unique.violated", "mend the collection's unique index or the rows at their source, then retry"),
+    ("value.count", OTHER_SCHEMA),
     ("value.decimal_too_wide", "say `decimals: text` in the target, then retry"),
     ("value.not_a_date", "say `timestamps: text` in the target, then retry"),
     ("value.unchanged", "put a `raw` stage before the target, then read the topic again"),

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::schema::{AvroSchema, Encoding, Node, Record};
-use crate::cdc::column::{DEPTH, binary_value, long_value, text_value};
+use crate::cdc::budget::Budget;
+use crate::cdc::column::{DEPTH, Names, binary_value, long_value, text_value};
 use crate::cdc::form::Form;
 use crate::cdc::json::too_deep;
 use crate::cdc::{Fault, Unavailable, structured};
@@ -19,12 +20,13 @@ pub struct Binary<'a> {
     at: usize,
     schema: &'a AvroSchema,
     unavailable: &'a Unavailable,
+    budget: Budget,
 }
 
 impl<'a> Binary<'a> {
     /// Starts at byte `at`.
     pub fn new(message: &'a Bytes, at: usize, schema: &'a AvroSchema, unavailable: &'a Unavailable) -> Self {
-        Binary { message, at, schema, unavailable }
+        Binary { message, at, schema, unavailable, budget: Budget::new(message.len()) }
     }
 
     #[cold]
@@ -51,14 +53,15 @@ impl<'a> Binary<'a> {
         let (mut value, mut shift) = (0u64, 0u32);
         loop {
             let byte = self.byte()?;
+            // Of the tenth byte one bit is left.
+            if shift == 63 && byte > 1 {
+                return Err(Fault::new("avro.varint", "a number is longer than 64 bits: is it of another schema?"));
+            }
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
             }
             shift += 7;
-            if shift > 63 {
-                return Err(Fault::new("avro.varint", "a number is longer than 64 bits: is it of another schema?"));
-            }
         }
     }
 
@@ -68,6 +71,14 @@ impl<'a> Binary<'a> {
         let slice = self.message.slice(self.at..end);
         self.at = end;
         Ok(slice)
+    }
+
+    fn boolean(&mut self) -> Result<bool, Fault> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Fault::new("avro.boolean", "a boolean is neither 0 nor 1: is it of another schema?")),
+        }
     }
 
     fn sized(&mut self) -> Result<Bytes, Fault> {
@@ -126,13 +137,14 @@ impl<'a> Binary<'a> {
         if depth > DEPTH {
             return Err(too_deep());
         }
+        self.budget.take(1)?;
         // The branch's own form is what the value means; a union of one meaning shares it.
         let branch = self.branch(index)?;
         let node = self.node(branch)?;
         let form = &node.form;
         match &node.encoding {
             Encoding::Null => Ok(Value::Null),
-            Encoding::Boolean => Ok(Value::Bool(self.byte()? != 0)),
+            Encoding::Boolean => self.boolean().map(Value::Bool),
             Encoding::Long => long_value(self.long()?, form),
             // Widened through its shortest decimal text: 1.1 stays 1.1.
             Encoding::Float => {
@@ -141,6 +153,7 @@ impl<'a> Binary<'a> {
             }
             Encoding::Double => Ok(Value::Float(f64::from_le_bytes(self.fixed()?))),
             Encoding::Bytes => binary_value(self.sized()?, form, self.unavailable, depth),
+            Encoding::Fixed(16) if *form == Form::Text => Ok(Value::text(uuid(&self.fixed()?))),
             Encoding::Fixed(size) => binary_value(self.slice(*size)?, form, self.unavailable, depth),
             Encoding::Text => text_value(self.text()?, form, self.unavailable, depth),
             Encoding::Enum(symbols) => {
@@ -192,6 +205,7 @@ impl<'a> Binary<'a> {
 
     fn map(&mut self, values: usize, depth: u32) -> Result<Value, Fault> {
         let mut entries = Vec::new();
+        let mut names = Names::default();
         loop {
             let count = self.block()?;
             if count == 0 {
@@ -199,6 +213,7 @@ impl<'a> Binary<'a> {
             }
             for _ in 0..count {
                 let name = self.text()?;
+                names.take(&entries, &name)?;
                 entries.push((name, self.value(values, depth + 1)?));
             }
         }
@@ -207,6 +222,13 @@ impl<'a> Binary<'a> {
                 if self.unavailable.is_text(name) && self.unavailable.is_text(value));
         Ok(if unchanged { Value::Unchanged } else { Value::Map(entries) })
     }
+}
+
+/// The text of a UUID's 16 bytes.
+fn uuid(bytes: &[u8; 16]) -> String {
+    let digits = format!("{:032x}", u128::from_be_bytes(*bytes));
+    let part = |from, to| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 /// Structs that stand for one value: decimals that carry their scale, structured dates.

@@ -10,4 +10,6 @@ pub use envelope::{decode, key, parts};
 pub use schema::AvroSchema;
 
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value as Json;
 
 use crate::cdc::Fault;
@@ -200,8 +200,8 @@ impl Parser {
             "enum" | "fixed" => self.enum_or_fixed(name, json, namespace)?,
             primitive => self.by_name(primitive, namespace)?,
         };
-        if let Some((form, kind)) = meaning(json)
-            && let Some(node) = self.nodes.get_mut(at)
+        if let Some(node) = self.nodes.get_mut(at)
+            && let Some((form, kind)) = meaning(json, &node.encoding)
         {
             (node.form, node.kind) = (form, kind);
         }
@@ -212,7 +212,9 @@ impl Parser {
         let at = if name == "enum" {
             let symbols =
                 json.get("symbols").and_then(Json::as_array).ok_or_else(|| wrong("an enum without symbols"))?;
-            let symbols: Vec<Arc<str>> = symbols.iter().filter_map(Json::as_str).map(Arc::from).collect();
+            let symbols = symbols.iter().map(|symbol| symbol.as_str().map(Arc::from));
+            let symbols: Option<Vec<Arc<str>>> = symbols.collect();
+            let symbols = symbols.ok_or_else(|| wrong("a symbol that is no text"))?;
             self.add(Encoding::Enum(symbols.into()), Form::Text, Kind::Text)?
         } else {
             let size = json.get("size").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
@@ -239,13 +241,16 @@ impl Parser {
         let at = self.add(Encoding::Null, Form::Any, Kind::Map)?;
         let namespace = self.name(json, namespace, at);
         let declared = json.get("fields").and_then(Json::as_array).ok_or_else(|| wrong("a record without fields"))?;
-        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        let (mut fields, mut columns, mut names) = (Vec::new(), Vec::new(), FxHashSet::default());
         for field in declared {
             let name = field.get("name").and_then(Json::as_str).ok_or_else(|| wrong("a field without name"))?;
             let node = self.node(field.get("type").unwrap_or(&Json::Null), &namespace)?;
             let kind = self.nodes.get(node).map(|node| node.kind.clone()).unwrap_or_default();
             // The converter may have made the name fit for Avro; the annotation keeps the original.
             let name = field.get("connect.field").and_then(Json::as_str).unwrap_or(name);
+            if !names.insert(name) {
+                return Err(wrong("two fields of one name in a record"));
+            }
             columns.push(Column { name: name.into(), kind });
             fields.push(node);
         }
@@ -261,8 +266,9 @@ fn full_name(name: &str, namespace: &str) -> String {
     if name.contains('.') || namespace.is_empty() { name.to_string() } else { format!("{namespace}.{name}") }
 }
 
-/// What a Connect annotation or one of Avro's logical types means.
-fn meaning(json: &Json) -> Option<(Form, Kind)> {
+/// What a Connect annotation or one of Avro's logical types means. A logical type of an encoding that it does not have is to
+/// be ignored (“Logical Types”).
+fn meaning(json: &Json, encoding: &Encoding) -> Option<(Form, Kind)> {
     let text = |name: &str| json.get(name).and_then(Json::as_str);
     if let Some(name) = text("connect.name") {
         let parameters = json.get("connect.parameters").and_then(Json::as_object);
@@ -276,21 +282,32 @@ fn meaning(json: &Json) -> Option<(Form, Kind)> {
         }
     }
     let number = |name: &str| json.get(name).and_then(Json::as_i64);
-    Some(match text("logicalType")? {
-        "decimal" => {
+    Some(match (text("logicalType")?, encoding) {
+        ("decimal", Encoding::Bytes | Encoding::Fixed(_)) => {
             let scale = number("scale").unwrap_or(0).try_into().ok();
             let precision = number("precision").and_then(|p| u32::try_from(p).ok());
             let form = DecimalForm { scale, precision: None, strings: Base64::Always };
             (Form::Decimal(form), Kind::Decimal { precision, scale })
         }
-        "date" => (Form::Date, Kind::Date),
-        "time-millis" => (Form::Time { per_second: 1_000 }, Kind::Time(3)),
-        "time-micros" => (Form::Time { per_second: 1_000_000 }, Kind::Time(6)),
-        "timestamp-millis" | "local-timestamp-millis" => (Form::Timestamp { per_second: 1_000 }, Kind::Timestamp(3)),
-        "timestamp-micros" | "local-timestamp-micros" => {
-            (Form::Timestamp { per_second: 1_000_000 }, Kind::Timestamp(6))
-        }
-        "uuid" => (Form::Text, Kind::Uuid),
+        ("uuid", Encoding::Text | Encoding::Fixed(16)) => (Form::Text, Kind::Uuid),
+        (name, Encoding::Long) => return counted(name),
+        _ => return None,
+    })
+}
+
+/// What the logical types of integers count.
+fn counted(name: &str) -> Option<(Form, Kind)> {
+    let (of, unit) = name.rsplit_once('-').unwrap_or((name, ""));
+    let (per_second, digits) = match unit {
+        "millis" => (1_000, 3),
+        "micros" => (1_000_000, 6),
+        "nanos" => (1_000_000_000, 9),
+        _ => (0, 0),
+    };
+    Some(match of {
+        "date" if unit.is_empty() => (Form::Date, Kind::Date),
+        "time" if digits > 0 => (Form::Time { per_second }, Kind::Time(digits)),
+        "timestamp" | "local-timestamp" if digits > 0 => (Form::Timestamp { per_second }, Kind::Timestamp(digits)),
         _ => return None,
     })
 }

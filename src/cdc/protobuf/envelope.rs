@@ -5,6 +5,7 @@ use prost_reflect::{DynamicMessage, ReflectMessage, Value as Proto};
 
 use super::schema::ProtobufSchema;
 use super::value::{Reader, known};
+use crate::cdc::budget::Budget;
 use crate::cdc::change::Context;
 use crate::cdc::decoder::{Config, Event, Format};
 use crate::cdc::form::Form;
@@ -15,7 +16,7 @@ use crate::cdc::{Fault, Unavailable, flattened};
 /// Decodes the value behind the frame, which ends at byte `at` of the message's value.
 pub fn decode(context: Context<'_>, schema: &ProtobufSchema, bytes: &Bytes, at: usize) -> Result<Event, Fault> {
     let message = schema.message(bytes, at)?;
-    let reader = Reader { schema, unavailable: &context.config.unavailable };
+    let reader = Reader { schema, unavailable: &context.config.unavailable, budget: Budget::new(bytes.len()) };
     let descriptor = message.descriptor();
     let has = |name: &str| descriptor.get_field_by_name(name).is_some();
     if context.config.format == Format::Flattened {
@@ -30,7 +31,7 @@ pub fn decode(context: Context<'_>, schema: &ProtobufSchema, bytes: &Bytes, at: 
 
 /// The fields of an envelope.
 pub fn parts(config: &Config, schema: &ProtobufSchema, bytes: &Bytes, at: usize) -> Result<Parts, Fault> {
-    let reader = Reader { schema, unavailable: &config.unavailable };
+    let reader = Reader { schema, unavailable: &config.unavailable, budget: Budget::new(bytes.len()) };
     parts_of(&reader, schema.message(bytes, at)?)
 }
 
@@ -57,5 +58,6 @@ fn is_wrapper(message: &DynamicMessage) -> bool {
 
 /// A key: a message of key columns.
 pub fn key(schema: &ProtobufSchema, bytes: &Bytes, at: usize, unavailable: &Unavailable) -> Result<Found, Fault> {
-    Reader { schema, unavailable }.row(schema.message(bytes, at)?, 0).map(Found::Columns)
+    let reader = Reader { schema, unavailable, budget: Budget::new(bytes.len()) };
+    reader.row(schema.message(bytes, at)?, 0).map(Found::Columns)
 }

@@ -14,4 +14,6 @@ pub use envelope::{decode, key, parts};
 pub use schema::ProtobufSchema;
 
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
 mod tests;

@@ -22,7 +22,8 @@ use prost_reflect::{
 use rustc_hash::FxHashMap;
 
 use super::ProtobufSchema;
-use crate::cdc::column::{DEPTH, binary_value, long_value, text_value};
+use crate::cdc::budget::Budget;
+use crate::cdc::column::{DEPTH, Names, binary_value, long_value, text_value};
 use crate::cdc::connect::semantic;
 use crate::cdc::form::{Base64, Binary, DecimalForm, Form};
 use crate::cdc::json::too_deep;
@@ -136,6 +137,8 @@ pub struct Reader<'a> {
     pub schema: &'a ProtobufSchema,
     /// What stands for values that the source did not send.
     pub unavailable: &'a Unavailable,
+    /// How many more values there may be.
+    pub budget: Budget,
 }
 
 impl Reader<'_> {
@@ -147,6 +150,7 @@ impl Reader<'_> {
         known(&message)?;
         let shape = self.schema.shapes.get(message.descriptor().full_name());
         let shape = shape.ok_or_else(|| Fault::new("schema.syntax", "the Protobuf schema refers to nothing"))?;
+        self.budget.take(shape.fields.len())?;
         let mut values = Vec::with_capacity(shape.fields.len());
         for (field, form) in &shape.fields {
             let value = self.field(&mut message, field, form, depth).map_err(|fault| fault.in_column(field.name()))?;
@@ -174,6 +178,7 @@ impl Reader<'_> {
 
     /// A value at nesting `depth`.
     pub fn value(&self, value: Proto, form: &Form, depth: u32) -> Result<Value, Fault> {
+        self.budget.take(1)?;
         match value {
             Proto::Bool(flag) => Ok(Value::Bool(flag)),
             Proto::I32(n) => long_value(n.into(), form),
@@ -225,7 +230,12 @@ impl Reader<'_> {
             _ => None,
         };
         match pairs.iter().map(text).collect::<Option<Vec<_>>>() {
-            Some(entries) => Ok(self.unavailable_or(entries, depth)),
+            Some(entries) => {
+                let mut names = Names::default();
+                let known = |at| entries.get(..at).unwrap_or_default();
+                entries.iter().enumerate().try_for_each(|(at, (name, _))| names.take(known(at), name))?;
+                Ok(self.unavailable_or(entries, depth))
+            }
             None => Ok(Value::List(pairs.into_iter().map(|(key, value)| Value::List(vec![key, value])).collect())),
         }
     }
@@ -301,9 +311,10 @@ fn nested(row: Row, form: &Form) -> Result<Value, Fault> {
     }
 }
 
-/// Makes sure that nothing of a message would be dropped: its writer's schema knows all of its fields.
+/// Makes sure that nothing of a message would be dropped: its writer's schema knows all of its fields, none of which is an
+/// extension, which no column is made of.
 pub fn known(message: &DynamicMessage) -> Result<(), Fault> {
-    if message.unknown_fields().next().is_none() {
+    if message.unknown_fields().next().is_none() && message.extensions().next().is_none() {
         return Ok(());
     }
     Err(Fault::new(

@@ -49,12 +49,38 @@ struct Answer {
     references: Vec<Reference>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Reference {
     /// Under which the schema refers to it: the import of a `.proto` file, the full name of an Avro type.
     name: String,
     subject: String,
     version: i64,
+}
+
+/// A schema that others refer to.
+struct Referred {
+    reference: Reference,
+    /// Nothing where the registry does not have it.
+    text: Option<String>,
+    refers_to: Vec<Reference>,
+}
+
+impl Referred {
+    fn is(&self, other: &Reference) -> bool {
+        (&self.reference.subject, self.reference.version) == (&other.subject, other.version)
+    }
+}
+
+/// Names and texts, each behind all that it refers to. Where schemas refer to each other in a circle, which no registry
+/// accepts, they keep their order.
+fn in_order(mut open: Vec<Referred>) -> Vec<(String, String)> {
+    let mut done = Vec::with_capacity(open.len());
+    while !open.is_empty() {
+        let waits = |one: &Referred| one.refers_to.iter().any(|to| open.iter().any(|other| other.is(to)));
+        let next = open.remove(open.iter().position(|one| !waits(one)).unwrap_or(0));
+        done.extend(next.text.map(|text| (next.reference.name, text)));
+    }
+    done
 }
 
 /// What a registry answers with 404, if it is one: `{"error_code":40403, …}`.
@@ -118,19 +144,19 @@ impl Registry {
 
     /// Names and texts of all schemas that are referred to, those first that others refer to.
     async fn references(&mut self, mut open: Vec<Reference>) -> Result<Vec<(String, String)>> {
-        let (mut found, mut asked) = (Vec::new(), Vec::new());
-        while let Some(Reference { name, subject, version }) = open.pop() {
-            if asked.contains(&(subject.clone(), version)) || asked.len() >= MAX_REFERENCES {
+        let mut found: Vec<Referred> = Vec::new();
+        while let Some(reference) = open.pop() {
+            if found.iter().any(|known| known.is(&reference)) || found.len() >= MAX_REFERENCES {
                 continue;
             }
-            let path = ["subjects", &subject, "versions", &version.to_string()];
-            if let Some(answer) = self.get(&path).await? {
-                found.insert(0, (name, answer.schema));
-                open.extend(answer.references);
-            }
-            asked.push((subject, version));
+            let path = ["subjects", &reference.subject, "versions", &reference.version.to_string()];
+            let answer = self.get(&path).await?;
+            let (text, refers_to) =
+                answer.map_or((None, Vec::new()), |answer| (Some(answer.schema), answer.references));
+            open.extend(refers_to.iter().cloned());
+            found.push(Referred { reference, text, refers_to });
         }
-        Ok(found)
+        Ok(in_order(found))
     }
 
     /// The answer of the first registry that gives one; `None` when it does not have what is asked for.
@@ -299,6 +325,37 @@ mod tests {
         assert!(matches!(&refused, Error::Unavailable(text) if text.contains("refuses the credentials")), "{refused}");
         let gone = registry("http://127.0.0.1:1", "p").schema(1).await.unwrap_err();
         assert!(matches!(&gone, Error::Unavailable(text) if text.contains("127.0.0.1:1")), "{gone}");
+    }
+
+    #[tokio::test]
+    async fn what_several_schemas_refer_to_comes_before_all_of_them() {
+        const RECORD: &str = r#"{"schema":"{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"n.A\"},{\"name\":\"b\",\"type\":\"n.B\"}]}","references":[{"name":"n.B","subject":"b","version":1},{"name":"n.A","subject":"a","version":1}]}"#;
+        const A: &str = r#"{"schema":"{\"type\":\"record\",\"name\":\"n.A\",\"fields\":[{\"name\":\"m\",\"type\":\"n.Mood\"}]}","references":[{"name":"n.Mood","subject":"mood","version":3}]}"#;
+        const B: &str = r#"{"schema":"{\"type\":\"record\",\"name\":\"n.B\",\"fields\":[{\"name\":\"m\",\"type\":\"n.Mood\"},{\"name\":\"a\",\"type\":\"n.A\"}]}","references":[{"name":"n.Mood","subject":"mood","version":3},{"name":"n.A","subject":"a","version":1}]}"#;
+        let url = serve(&[
+            ("/schemas/ids/1", "200 OK", RECORD),
+            ("/subjects/a/versions/1", "200 OK", A),
+            ("/subjects/b/versions/1", "200 OK", B),
+            (
+                "/subjects/mood/versions/3",
+                "200 OK",
+                r#"{"schema":"{\"type\":\"enum\",\"name\":\"n.Mood\",\"symbols\":[\"ok\"]}"}"#,
+            ),
+        ])
+        .await;
+        assert!(matches!(registry(&url, "p").schema(1).await.unwrap(), Known::Avro(_)));
+    }
+
+    #[test]
+    fn schemas_that_refer_to_each_other_come_all_the_same() {
+        let reference = |name: &str| Reference { name: name.into(), subject: name.into(), version: 1 };
+        let referred = |name: &str, to: &str| Referred {
+            reference: reference(name),
+            text: Some(String::new()),
+            refers_to: vec![reference(to)],
+        };
+        let names = in_order(vec![referred("a", "b"), referred("b", "a"), referred("c", "a")]);
+        assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ),
     ("THRIFT", "{}"),
     ("AVRO", "{"),
+    ("AVRO", r#"{"type":"record","name":"T","fields":[{"name":"b","type":"boolean"}]}"#),
+    (
+        "AVRO",
+        r#"{"type":"record","name":"T","fields":[{"name":"n","type":{"type":"array","items":{"type":"array","items":"null"}}}]}"#,
+    ),
 ];
 
 /// Starts it; its address.

@@ -340,6 +340,7 @@ fn binary() -> Vec<Case> {
     let avro = |rest: &[u8]| framed(1, &[b"\x02c\x02t", rest].concat());
     let protobuf = |rest: &[u8]| framed(3, &[b"\0\x12\x02\x08\x07\x1a\x03\x12\x01t\x22\x01c", rest].concat());
     vec![
+        new("avro.boolean", framed(6, &[2]), &["column `b`", "neither 0 nor 1", "another schema?"]),
         new("avro.enum", avro(b"\x02\x02\x0a"), &["`after`", "column `e`", "no such symbol"]),
         new("avro.long", [avro(b"\x02\x02\0"), SECRET.into()].concat(), &["bytes follow", "another schema?"]),
         new("avro.short", avro(b"\x02"), &["`after`", "column `id`", "ends early", "another schema?"]),
@@ -353,9 +354,16 @@ fn binary() -> Vec<Case> {
         new("protobuf.index", framed(3, b"\x02\x12"), &["indexes of a message type"]),
         new("protobuf.shape", framed(3, b"\0\x12\x7f"), &["cannot be read by its schema", "another schema?"]),
         new("protobuf.unknown", protobuf(b"\x4a\x0bgeheim-4711"), &["fields that its schema does not have"]),
+        new("registry.short", vec![0, 0, 1], &["4 bytes of a schema's id", "found fewer"]),
         new("registry.type", framed(4, SECRET.as_bytes()), &["schema 4", "THRIFT", "expected AVRO, PROTOBUF or JSON"]),
         new("registry.unknown", framed(99, SECRET.as_bytes()), &["99"]),
         new("schema.syntax", framed(5, SECRET.as_bytes()), &["the registry's schema is not JSON"]),
+        // 3,000 lists, each of which says that it has 4,000 nulls.
+        new(
+            "value.count",
+            framed(7, &[b"\xf0\x2e", &b"\xc0\x3e\0".repeat(3_000)[..], b"\0"].concat()),
+            &["column `n`", "more values than bytes"],
+        ),
     ]
 }
 
