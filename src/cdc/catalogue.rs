@@ -343,6 +343,31 @@ fn plain_text_and_integer_keys_by_declaration() {
 }
 
 #[test]
+fn a_new_row_that_is_not_told_whole_names_the_key_that_it_had_before() {
+    let old = r#"{"schema":{"type":"struct","fields":[{"type":"int64","field":"id"}]},"payload":{"id":3}}"#;
+    let of = |name: &str, header: &str, op: &str, text: &str| {
+        let header = (Arc::from(name), Some(Bytes::copy_from_slice(header.as_bytes())));
+        let value = envelope(op, "null", &format!(r#"{{"id":7,"t":"{text}"}}"#));
+        let message = Message { headers: vec![header], ..message("t", 0, ID, Some(&value)) };
+        let Event::Change(record) = Decoder::new(Config::default()).decode(&message, 0).unwrap() else { panic!() };
+        record.before.map(|before| before.to_json())
+    };
+    let unchanged = "__debezium_unavailable_value";
+    for header in [r#"{"id":3}"#, old] {
+        assert_eq!(of("__debezium.oldkey", header, "c", unchanged).as_deref(), Some(r#"{"id":3}"#));
+    }
+    for (name, header, op, text) in [
+        ("__debezium.newkey", r#"{"id":3}"#, "c", unchanged),
+        ("__debezium.oldkey", r#"{"no":3}"#, "c", unchanged),
+        ("__debezium.oldkey", "{", "c", unchanged),
+        ("__debezium.oldkey", r#"{"id":3}"#, "u", unchanged),
+        ("__debezium.oldkey", r#"{"id":3}"#, "c", "whole"),
+    ] {
+        assert_eq!(of(name, header, op, text), None, "{name} {header} {op} {text}");
+    }
+}
+
+#[test]
 fn an_avro_key_beside_a_json_value() {
     let key = |schema: &str, key: &[u8], config: Config| {
         let mut decoder = Decoder::new(Config { registry_id_bytes: 4, ..config });

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::topic::{Table, Topic};
 use super::transaction::Told;
 use super::{Fault, flattened, mongodb, signal};
-use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp};
+use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp, Value};
 
 /// What every reader works with: one message, and what the lane knows about its topic.
 pub struct Context<'c> {
@@ -144,13 +144,18 @@ impl Context<'_> {
             let known = row.as_ref().or(before.as_ref());
             key::of(&mut keys, definition, &mut table.key_schema, bytes, known, self.keyless)?
         };
+        let is_partial = |row: &Row| row.values().iter().any(|value| matches!(value, Value::Unchanged));
+        let former = match &row {
+            Some(row) if op == Op::Create && is_partial(row) => key::former(&mut keys, &key, self.message),
+            _ => None,
+        };
         if signal::is_signal(self.config, table, row.as_ref()) {
             return Ok(Event::Control(Control::Signal));
         }
         let mut record = record(table, op, key, self.message, self.origin);
         record.row = row;
         record.patch = patch;
-        record.before = before;
+        record.before = before.or(former);
         record.position.source = source.position(table.incarnation);
         record.changed_at = source.changed_at();
         record.snapshot = source.mark();

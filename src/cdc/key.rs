@@ -20,7 +20,7 @@ use super::payload::Payload;
 use super::schemas::{Framed, Known, RegistrySchemas};
 use super::topic::Schemas;
 use super::{Fault, avro, protobuf};
-use crate::record::{Column, Row, TableSchema, Value};
+use crate::record::{Column, Message, Row, TableSchema, Value};
 
 /// A column that Debezium's topic routing adds to keep keys of several tables apart. It is no column of the table.
 const ROUTED: &str = "__dbz__physicalTableIdentifier";
@@ -146,6 +146,18 @@ pub fn route(bytes: &[u8]) -> Option<String> {
         more = cursor.more_fields().ok()?;
     }
     None
+}
+
+/// The header in which the connector tells which key a new row had before, where a change of its key was split in two.
+const OLD_KEY: &str = "__debezium.oldkey";
+
+/// The key that the row under `key` had before, if the message tells it in a way that can be read.
+pub fn former(keys: &mut Keys<'_>, key: &Row, message: &Message) -> Option<Row> {
+    let (_, told) = message.headers.iter().find(|(name, _)| **name == *OLD_KEY)?;
+    let Ok(Found::Columns(told)) = keys.read(told.as_ref()) else { return None };
+    let columns = key.schema().columns.iter();
+    let values: Option<Vec<Value>> = columns.map(|column| told.get(&column.name).cloned()).collect();
+    Some(Row::new(key.schema().clone(), values?))
 }
 
 fn without_route(row: Row) -> Row {

@@ -84,7 +84,7 @@ pub struct Record {
     /// What changed, where an update tells no row: a raw store makes the row of it.
     pub patch: Option<Box<Patch>>,
     /// The row before the change as the source told it. With PostgreSQL's default replica identity it is absent, or
-    /// only its key columns are real.
+    /// only its key columns are real. Of a new row that is not told whole and had another key before: that key.
     pub before: Option<Row>,
     /// Where the change came from: decides which of two versions of a row is newer.
     pub position: Position,

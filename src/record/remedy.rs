@@ -86,7 +86,11 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("row.patch_without_base", LOAD_AGAIN),
     ("row.too_deep", "shorten the value's nesting at its source"),
     ("row.too_large", "use an embedded store for this table, then retry"),
-    ("row.unchanged_without_base", LOAD_AGAIN),
+    (
+        "row.unchanged_without_base",
+        "if the row's key was changed, retry: the old row may be there by now; else load the row again (an incremental \
+         snapshot of it), then drop the message",
+    ),
     ("schema.decimal", "have the schema tell the decimal's scale, or declare the column under `debezium: tables:`"),
     (
         "schema.missing",

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec;
 use super::identity::{Identity, identity, values_of};
-use crate::record::{Kind, Record, Row, TableSchema, Value, write_json_text};
+use crate::record::{Kind, Op, Position, Record, Row, SourcePosition, TableSchema, Value, write_json_text};
 use std::sync::Arc;
 
 /// Reason of `row.unchanged_without_base`.
@@ -26,6 +26,18 @@ pub type Digest = [u8; 16];
 /// Whether the source told only a part of the row.
 pub fn is_incomplete(record: &Record) -> bool {
     record.patch.is_some() || record.row.as_ref().is_some_and(is_partial)
+}
+
+/// The key under which the row of an incomplete record was before, if it was given another one.
+pub fn former_key(record: &Record) -> Option<&Row> {
+    record.before.as_ref().filter(|_| record.op == Op::Create && is_incomplete(record) && !record.key.is_empty())
+}
+
+/// Whether what is stored under its former key is what a row was when its key changed: the delete of that key, which has the
+/// same place in the source's log, is known. Before it, changes may be unread.
+pub fn was_moved(former: &Position, is_deleted: bool, record: &Record) -> bool {
+    let source = record.position.source;
+    is_deleted && source != SourcePosition::Unknown && former.source == source
 }
 
 /// The whole row of a record that tells only a part of it; class and reason when `base` does not have the rest.

@@ -70,6 +70,7 @@ conformance! {
     unchanged_without_a_base_is_rejected
     patches_are_applied_to_what_is_stored
     a_key_change_is_a_delete_and_a_create
+    a_changed_key_takes_along_what_was_not_sent
     truncate_removes_what_is_older
     truncate_holds_against_late_rows
     lookups_follow_changes
@@ -336,6 +337,34 @@ async fn a_key_change_is_a_delete_and_a_create(engine: &Engine) {
     apply(&store, batch()).await;
     apply(&store, batch()).await;
     assert_eq!(contents(&store).await, [(id(2), account(2, 10, "a"))]);
+}
+
+/// A changed key is a delete and a create of one place in the source's log, in any two partitions.
+async fn a_changed_key_takes_along_what_was_not_sent(engine: &Engine) {
+    let store = engine.open().await;
+    let moved = |from, to, position| Record {
+        before: Some(id(from)),
+        ..record(Op::Create, id(to), Some(account(to, 1, Value::Unchanged)), position)
+    };
+    let rows = [1, 2, 3]
+        .map(|n| record(Op::Create, id(n), Some(account(n, 1, &*format!("large {n}"))), pg(0, n, 10 * n as u64)));
+    apply(&store, rows.to_vec()).await;
+    apply(&store, vec![record(Op::Delete, id(1), None, pg(0, 4, 50))]).await;
+    let (kept, _) = apply(&store, vec![moved(1, 11, pg(1, 0, 50))]).await;
+    assert_eq!(kept[0].row, Some(account(11, 1, "large 1")));
+    assert_eq!(note(&store, 11).await, Some("large 1".into()));
+    // Both in one batch; and again after a crash.
+    for _ in 0..2 {
+        let batch = vec![record(Op::Delete, id(2), None, pg(0, 5, 60)), moved(2, 12, pg(1, 1, 60))];
+        assert_eq!(apply(&store, batch).await.0[1].row, Some(account(12, 1, "large 2")));
+    }
+    // Before the delete was read, changes of the row may be unread, too; and another delete is no change of the key.
+    for (from, lsn) in [(3, 70), (1, 71), (9, 72)] {
+        let applied = store.apply(vec![moved(from, 13, pg(1, 2, lsn))]).await.unwrap();
+        assert_eq!(applied.rejects[0].1.code, "row.unchanged_without_base", "{from}");
+    }
+    apply(&store, vec![record(Op::Delete, id(3), None, pg(0, 6, 70)), moved(3, 13, pg(1, 2, 70))]).await;
+    assert_eq!(note(&store, 13).await, Some("large 3".into()), "tried again");
 }
 
 async fn truncate_removes_what_is_older(engine: &Engine) {

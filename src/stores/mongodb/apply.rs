@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::mongo::number;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
-use crate::stores::merge::{Digest, complete, digest, key_row};
+use crate::stores::merge::{Digest, complete, digest, former_key, key_row};
 use crate::stores::resent::{Place, Runs, origin, place, predecessor};
 use crate::stores::{Applied, grave_version, newest_positions, truncated};
 
@@ -126,6 +126,9 @@ impl MongoStore {
                 }
             } else {
                 ids.push(rows::write_identity(&identity(record.key.values())));
+                if let Some(former) = former_key(record) {
+                    ids.push(rows::write_identity(&identity(former.values())));
+                }
             }
         }
         let by_key = rawdoc! { "_id": { "$in": ids } };

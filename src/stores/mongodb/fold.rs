@@ -9,7 +9,8 @@ use super::state::{State, source_text};
 use crate::record::{Op, Order, Position, Record, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{
-    Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, indexed_value, is_incomplete, is_partial,
+    Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, former_key, indexed_value, is_incomplete,
+    is_partial, was_moved,
 };
 use crate::stores::resent::{Place, Runs, Twin, Verdict, judge, origin, place, predecessor};
 
@@ -85,6 +86,7 @@ impl<'a> Fold<'a> {
         let mut whole = None;
         if is_incomplete(record) {
             let base = known.filter(|known| !known.dead).and_then(|known| context.row(known));
+            let base = base.or_else(|| self.former(context));
             match completed(record, base) {
                 Ok(row) => whole = Some(row),
                 Err((code, reason)) => return Outcome::Rejected(code, reason.into()),
@@ -104,6 +106,12 @@ impl<'a> Fold<'a> {
             (state.dead, state.dirty, state.latest) = (false, true, Some(context.index));
         }
         Outcome::Kept(whole)
+    }
+
+    /// What the row of an incomplete record was under the key that it had before.
+    fn former<'s>(&'s self, context: &'s Context<'_>) -> Option<&'s Row> {
+        let known = self.states.get(&identity(former_key(context.record)?.values()))?;
+        was_moved(&known.position, known.dead, context.record).then(|| context.row(known))?
     }
 
     /// Indexed values that a row is about to lose, by number of the column.

@@ -18,7 +18,7 @@ use super::recent::{Recent, Written, locked};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Reject, Row, supersedes};
 use crate::stores::identity::{Identity, identity};
-use crate::stores::merge::{MISSING, completed, indexed_value, is_incomplete};
+use crate::stores::merge::{MISSING, completed, former_key, indexed_value, is_incomplete, was_moved};
 use crate::stores::resent::Runs;
 use crate::stores::{Applied, Sweep, codec};
 
@@ -178,8 +178,9 @@ impl Batch<'_> {
             self.applied.records.push(record);
             return Ok(());
         }
+        let former = self.former(table, &record)?;
         let Some(known) = self.known(table, &key, partial)? else {
-            if let Err((code, reason)) = complete_record(&mut record, partial, None) {
+            if let Err((code, reason)) = complete_record(&mut record, partial, former.as_ref()) {
                 self.reject(record, code, reason.into());
             } else if self.insert(table, &key, &record, None)? {
                 self.applied.records.push(record);
@@ -196,7 +197,7 @@ impl Batch<'_> {
             self.applied.stale += 1;
             return Ok(());
         }
-        let base = known.row.as_ref().filter(|_| !known.deleted);
+        let base = known.row.as_ref().filter(|_| !known.deleted).or(former.as_ref());
         if let Err((code, reason)) = complete_record(&mut record, partial, base) {
             self.reject(record, code, reason.into());
             return Ok(());
@@ -206,6 +207,13 @@ impl Batch<'_> {
         }
         self.applied.records.push(record);
         Ok(())
+    }
+
+    /// What the row of an incomplete record was under the key that it had before.
+    fn former(&mut self, table: &Table, record: &Record) -> Result<Option<Row>> {
+        let Some(key) = former_key(record) else { return Ok(None) };
+        let known = self.known(table, &identity(key.values()), true)?;
+        Ok(known.filter(|known| was_moved(&known.position, known.deleted, record)).and_then(|known| known.row))
     }
 
     fn delete(&mut self, table: &Table, record: Record) -> Result<()> {
