@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const GOOD: &str = "name: good\nsource: { file: { path: recording.jsonl } }\nstages: [debezium]\n";
+const GOOD: &str =
+    "name: good\nsource: { file: { path: recording.jsonl } }\nstages: [{ debezium: { schemas: required } }]\n";
 const BAD: &str = "name: bad\nsource: { fiel: { path: recording.jsonl } }\nstages: [debezium]\nlanse: 2\n";
 
 /// Runs `headwater` in `directory`, without this process's settings.

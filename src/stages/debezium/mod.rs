@@ -169,7 +169,14 @@ type Tables = (BTreeMap<String, Arc<DeclaredTable>>, BTreeMap<String, SchemaPoli
 /// Declared tables. `warnings` hold only where messages carry no schema.
 fn tables(section: &mut Section<'_>, others: &'static str, warnings: &mut Vec<Problem>) -> Tables {
     let (mut tables, mut policies) = (BTreeMap::new(), BTreeMap::new());
-    for (name, node) in section.entries("tables") {
+    let entries = section.entries("tables");
+    if entries.is_empty() {
+        let message = "no types are declared: in messages without a schema decimals and bytes stay base64, dates and times \
+                       the numbers that count them";
+        let help = "declare `tables:`, give a `registry:`, or say `schemas: required`: then such messages are parked";
+        warnings.push(section.here().problem("tables.untyped", message).help(help));
+    }
+    for (name, node) in entries {
         let table = section.nested(node, |section| {
             // Absent, it is what all others have.
             let choices: Vec<_> = [others]
@@ -378,8 +385,9 @@ mod tests {
             ["decimals: text", "schemas: required", "registry: { url: 'http://localhost:1' }", "format: mongodb"]
         {
             assert_eq!(warnings(&format!("{{ {settled}, {tables} }}")), [""; 0], "{settled}");
+            assert_eq!(warnings(&format!("{{ {settled} }}")), [""; 0], "{settled}");
         }
-        assert_eq!(warnings("{}"), [""; 0]);
+        assert_eq!(warnings("{}"), ["tables.untyped"]);
     }
 
     #[tokio::test]
