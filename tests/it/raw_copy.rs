@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater::pipeline::load_text;
 use headwater::record::Row;
-use headwater::runner::{Fleet, Outcome, RunOptions};
+use headwater::runner::{Fleet, Outcome, RunOptions, retry};
 use headwater::stores::{ScannedRow, Stores};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +13,7 @@ pub struct RawCopy {
     dir: tempfile::TempDir,
     yaml: String,
     store: String,
+    retries: bool,
 }
 
 impl RawCopy {
@@ -28,13 +29,20 @@ impl RawCopy {
             "name: {name}\nlanes: 2\nsource: {{ kafka: {{ brokers: \"{brokers}\", topics: [\"{topic}\"] }} }}\nstages:\n  \
              - debezium: {debezium}\n  - raw: {{ store: \"{store}\" {more} }}\n"
         );
-        RawCopy { dir: tempfile::tempdir().unwrap(), yaml, store: store.to_string() }
+        RawCopy { dir: tempfile::tempdir().unwrap(), yaml, store: store.to_string(), retries: false }
+    }
+
+    /// Tries again, as a person would, what was parked since its partition was ahead of another.
+    pub fn with_retry(self) -> Self {
+        RawCopy { retries: true, ..self }
     }
 
     /// Reads what is in the topic; gives what the store has.
     pub async fn rows(&self, table: &str) -> Vec<ScannedRow> {
-        let pipeline = load_text("it", &self.yaml, &headwater::builtin(), &|_: &str| None);
-        let pipeline = pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems));
+        let load = || {
+            let pipeline = load_text("it", &self.yaml, &headwater::builtin(), &|_: &str| None);
+            pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems))
+        };
         let stores = Arc::new(Stores::new(self.dir.path()));
         let options = RunOptions {
             data_dir: self.dir.path().into(),
@@ -43,8 +51,11 @@ impl RawCopy {
             accepted: Default::default(),
             shutdown: CancellationToken::new(),
         };
-        let ended = Fleet::start(vec![pipeline], &options).finish(true).await.remove(0);
+        let ended = Fleet::start(vec![load()], &options).finish(true).await.remove(0);
         assert!(matches!(ended.outcome, Outcome::Done), "{:?}", ended.outcome);
+        if self.retries {
+            retry(&Arc::new(load()), &options, None).await.unwrap();
+        }
         let store = stores.get(&self.store).await.unwrap();
         let parked = store.parked(None, None, 10).await.unwrap();
         let reasons: Vec<_> = parked.iter().map(|p| (&p.id, &p.code, &p.reason)).collect();
