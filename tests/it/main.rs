@@ -16,6 +16,7 @@ mod exact_json;
 mod golden;
 mod house;
 mod kafka;
+mod mariadb;
 mod mariadb_types;
 mod outages;
 mod parked;

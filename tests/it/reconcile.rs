@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Source, as_json, key};
+use crate::mariadb::sql;
 use crate::raw_copy::RawCopy;
 
 /// Keys have the same partitions in each run, and each of the four has rows that stay.
@@ -115,6 +116,104 @@ async fn a_notified_snapshot_takes_out_what_it_does_not_show_in_mongodb() {
     let Some((uri, drop)) = mongodb_store("told") else { return };
     told_of_its_end("told_mongo", &uri).await;
     drop.await;
+}
+
+/// A MariaDB database of two tables, whose connector tells how its snapshots go on.
+struct MariaDb {
+    server: String,
+    brokers: String,
+    dir: String,
+    name: String,
+    connector: String,
+}
+
+impl MariaDb {
+    fn start() -> Option<MariaDb> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let (Some(server), Some(brokers), Some(dir)) =
+            (variable("HEADWATER_TEST_MARIADB"), variable("HEADWATER_TEST_KAFKA"), variable("HEADWATER_TEST_DIR"))
+        else {
+            println!("skipped: needs HEADWATER_TEST_MARIADB, _KAFKA and _DIR (tests/all sets them)");
+            return None;
+        };
+        let name = format!("maria_again_{}", std::process::id());
+        let mut source = MariaDb { server, brokers, dir, connector: name.clone(), name };
+        sql(&source.server, &format!("CREATE DATABASE {}", source.name));
+        source.sql(
+            "CREATE TABLE account (id bigint PRIMARY KEY, owner varchar(20)); CREATE TABLE other (id bigint PRIMARY KEY);
+             INSERT INTO account SELECT seq, concat('owner ', seq) FROM seq_1_to_20; INSERT INTO other VALUES (1)",
+        );
+        source.connect();
+        Some(source)
+    }
+
+    fn sql(&self, statements: &str) -> Vec<Vec<String>> {
+        sql(&self.server, &format!("USE {}; {statements}", self.name))
+    }
+
+    fn script(&self, args: &[&str]) {
+        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/connector");
+        let done = std::process::Command::new(script).arg(&self.dir).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn connect(&mut self) {
+        let tables = ["account", "other"].map(|table| format!("{}.{table}", self.name)).join(",");
+        let told = format!("notification.sink.topic.name={}.notifications", self.name);
+        let fixed = [&*self.connector, &*self.name, &*self.name, &*tables, "--mariadb"];
+        self.script(&[&fixed[..], &["notification.enabled.channels=sink", &*told]].concat());
+    }
+
+    /// The connector and all that it knew are lost; `unseen` happens; another one takes a new snapshot.
+    fn reconnect(&mut self, unseen: &str) {
+        self.script(&["--delete", &self.connector]);
+        self.sql(unseen);
+        self.connector += "_2";
+        self.connect();
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        let rows = self.sql("SELECT id, owner FROM account ORDER BY id");
+        let row = |row: &Vec<String>| json!({ "id": row[0].parse::<i64>().unwrap(), "owner": row[1] });
+        rows.iter().map(row).collect()
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.script(&["--delete", &self.connector]);
+        sql(&self.server, &format!("DROP DATABASE {}", self.name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_snapshot_of_mariadb_takes_out_what_it_does_not_show() {
+    let Some(mut source) = MariaDb::start() else { return };
+    let name = source.name.clone();
+    let topics = [format!("{name}.{name}.account"), format!("{name}.{name}.other"), format!("{name}.notifications")];
+    let copy = RawCopy::into(&name, &source.brokers, &topics.join("\", \""), "{}", "copy", ", reconcile: [account]");
+    assert_eq!(copy.rows_up_to("account", &key(20)).await.len(), 20);
+    // Streamed, so that its place has a GTID.
+    source.sql("UPDATE account SET owner = 'streamed' WHERE id IN (3, 4); INSERT INTO account VALUES (21, 'streamed')");
+    copy.rows_up_to("account", &key(21)).await;
+    let equal = async |source: &MariaDb, why: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while as_json(&copy.rows("account").await) != source.rows() {
+            assert!(Instant::now() < deadline, "{why}: {:?}", as_json(&copy.rows("account").await));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    equal(&source, "streamed").await;
+    source.reconnect("DELETE FROM account WHERE id % 4 = 0 OR id > 10; INSERT INTO account VALUES (22, 'unseen')");
+    equal(&source, "no change follows the snapshot").await;
+    source.sql("INSERT INTO account VALUES (4, 'back'), (30, 'new'); DELETE FROM account WHERE id = 5");
+    copy.rows_up_to("account", &key(30)).await;
+    equal(&source, "what comes later is newer").await;
+    source.reconnect("DELETE FROM account; INSERT INTO other VALUES (2)");
+    equal(&source, "the table is empty").await;
+    source.sql("INSERT INTO account VALUES (5, 'back')");
+    copy.rows_up_to("account", &key(5)).await;
+    equal(&source, "it has rows again").await;
 }
 
 /// The ids in a target that stands right behind a raw store, after these events of the table `account` (partition, offset,

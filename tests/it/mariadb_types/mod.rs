@@ -11,6 +11,7 @@ use columns::COLUMNS;
 use headwater::record::{Row, Value};
 use headwater::stores::ScannedRow;
 
+use crate::mariadb::sql;
 use crate::raw_copy::RawCopy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,30 +63,16 @@ struct Source {
 }
 
 impl Source {
-    /// Runs statements; the answer's fields, one list a row.
-    fn sql(&self, statements: &str) -> Vec<Vec<String>> {
-        let (user, address) = self.server.split_once('@').unwrap();
-        let (host, port) = address.split_once(':').unwrap();
-        let done = Command::new("mariadb")
-            .args(["--no-defaults", "--protocol=tcp", "-h", host, "-P", port, "-u", user, "-N", "-B"])
-            .args(["--default-character-set=utf8mb4", "-e", statements])
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let text = String::from_utf8(done.stdout).unwrap();
-        text.lines().map(|line| line.split('\t').map(str::to_string).collect()).collect()
-    }
-
     fn within(&self, statements: &str) -> Vec<Vec<String>> {
         // Zero dates are let in as old applications do.
-        self.sql(&format!(
-            "SET sql_mode = 'NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'; USE {}; {statements}",
-            self.name
-        ))
+        sql(
+            &self.server,
+            &format!("SET sql_mode = 'NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'; USE {}; {statements}", self.name),
+        )
     }
 
     fn create(&self) {
-        self.sql(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", self.name));
+        sql(&self.server, &format!("CREATE DATABASE {} CHARACTER SET utf8mb4", self.name));
         let columns: Vec<_> = COLUMNS.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
         self.within(&format!(
             "CREATE TABLE all_types (id bigint PRIMARY KEY, touched int, dropped text, retyped int, old_name int,
@@ -192,6 +179,6 @@ impl Source {
 impl Drop for Source {
     fn drop(&mut self) {
         self.script(&["--delete", &self.name]);
-        self.sql(&format!("DROP DATABASE {}", self.name));
+        sql(&self.server, &format!("DROP DATABASE {}", self.name));
     }
 }
