@@ -14,12 +14,19 @@ pub struct Source {
     pub name: String,
     connector: String,
     notified: bool,
+    settings: Vec<String>,
 }
 
 impl Source {
     /// A database with a table of accounts, streamed.
     pub fn start(test: &str) -> Option<Source> {
+        Source::start_with(test, &[])
+    }
+
+    /// The same by a connector with more settings.
+    pub fn start_with(test: &str, settings: &[&str]) -> Option<Source> {
         let mut source = Source::create(test)?;
+        source.settings = settings.iter().map(ToString::to_string).collect();
         source.sql(
             "CREATE TABLE account (id bigint PRIMARY KEY, owner text, kind int, note text);
              INSERT INTO account SELECT n, 'owner ' || n, n, 'note ' || n FROM generate_series(1, 20) n",
@@ -79,7 +86,8 @@ impl Source {
             return None;
         };
         let name = format!("accounts_{test}_{}", std::process::id());
-        let source = Source { postgres, brokers, dir, connector: name.clone(), name, notified: false };
+        let source =
+            Source { postgres, brokers, dir, connector: name.clone(), name, notified: false, settings: Vec::new() };
         source.run("postgres", &format!("CREATE DATABASE {}", source.name));
         Some(source)
     }
@@ -93,7 +101,8 @@ impl Source {
         let topic = format!("notification.sink.topic.name={}", self.notifications());
         let notified = ["notification.enabled.channels=sink", &*topic];
         let notified = if self.notified { &notified[..] } else { &[] };
-        self.script(&[&fixed[..], &schemas, notified].concat());
+        let more: Vec<_> = self.settings.iter().map(String::as_str).collect();
+        self.script(&[&fixed[..], &schemas, notified, &more].concat());
     }
 
     /// The connector and its slot are lost; `unseen` happens; another one takes a new snapshot into the same topic.

@@ -12,6 +12,7 @@ mod command_line;
 mod diagnostics;
 #[path = "../e2e/mod.rs"]
 mod e2e;
+mod envelopes;
 mod exact_json;
 mod golden;
 mod house;

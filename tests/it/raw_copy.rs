@@ -63,6 +63,12 @@ impl RawCopy {
         store.snapshot().await.unwrap().scan(table, None, usize::MAX).await.unwrap()
     }
 
+    /// The tables that the store has.
+    pub async fn tables(&self) -> Vec<String> {
+        let store = Stores::new(self.dir.path()).get(&self.store).await.unwrap();
+        store.tables().await.unwrap().into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Reads until the row `key` is there: whatever the database wrote before it is on its way or has arrived.
     pub async fn rows_up_to(&self, table: &str, key: &Row) -> Vec<ScannedRow> {
         let deadline = Instant::now() + Duration::from_secs(120);
