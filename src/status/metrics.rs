@@ -71,8 +71,10 @@ fn describe() {
     describe_counter!("headwater_model_rows_total", "rows that were categorized where `drift` is watched");
     describe_counter!("headwater_model_uncategorized_total", "rows that nothing was sure enough about");
     describe_counter!("headwater_model_asked_total", "rows with a text that the trained model was asked about");
-    describe_counter!("headwater_model_confidence_total", "the same rows by confidence; `le` is the step's upper end");
+    describe_counter!("headwater_model_confidence_total", "the same rows by confidence, in steps up to `upper`");
     describe_counter!("headwater_model_unseen_texts_total", "rows whose text was not labelled in training");
+    describe_counter!("headwater_model_words_total", "words of the texts that the trained model was asked about");
+    describe_counter!("headwater_model_new_words_total", "of these, words that training never saw");
     describe_counter!("headwater_model_answers_total", "rows by the model's best category");
     describe_gauge!("headwater_model_psi", "distance of the newest window's category mix from the one of training");
 }

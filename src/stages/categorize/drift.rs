@@ -4,7 +4,7 @@
 //! own and stores its sums so far, so that writers never meet; whoever reads adds them up. Counting looks a window up in
 //! a short list and allocates nothing per row.
 //!
-//! Sums are told, too: a log line a minute with the figures of the window that was counted in last, and a warning once when
+//! Sums are told, too: as metrics with each batch (`told.rs`), a log line a minute with the figures of the window that was counted in last, and a warning once when
 //! one has drifted too far.
 //!
 //! Invariant: sums are stored in the same commit as the results that they count.
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 
 use super::shape::civil;
+use super::told::Told;
 use crate::model::drift::{FEWEST_ROWS, Window};
 use crate::model::{Categorizer, Model, Scratch, Verdict};
 use crate::pipeline::{Section, Spanned};
@@ -50,15 +51,15 @@ impl Watch {
     }
 }
 
-/// Which window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which window; a later one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum When {
+    /// Rows that have no date.
+    Undated,
     /// Year and month of a row's date.
     Month(i64, u32),
     /// Day of processing.
     Day(Date),
-    /// Rows that have none.
-    Undated,
 }
 
 /// A window under way.
@@ -66,6 +67,8 @@ struct Open {
     when: When,
     model: ByteString,
     counts: Window,
+    /// The counts that metrics have been told.
+    before: Window,
     changed: bool,
     warned: bool,
 }
@@ -81,8 +84,9 @@ pub struct Drift {
     /// The window that was counted in last.
     last: usize,
     today: Date,
-    /// When figures were told last.
+    /// When figures were logged last.
     said: Option<Instant>,
+    told: Option<Told>,
 }
 
 impl Drift {
@@ -100,7 +104,13 @@ impl Drift {
             last: 0,
             today: Date { days: 0 },
             said: None,
+            told: None,
         }
+    }
+
+    /// Counts as metrics, too, from now on.
+    pub fn tell(&mut self, told: Told) {
+        self.told = Some(told);
     }
 
     /// A batch begins.
@@ -135,7 +145,14 @@ impl Drift {
         let is = |open: &Open| open.when == when && open.model == model.id;
         self.windows.iter().position(is).unwrap_or_else(|| {
             let counts = Window::new(model.classes().len());
-            self.windows.push(Open { when, model: model.id.clone(), counts, changed: false, warned: false });
+            self.windows.push(Open {
+                when,
+                model: model.id.clone(),
+                before: counts.clone(),
+                counts,
+                changed: false,
+                warned: false,
+            });
             self.windows.len() - 1
         })
     }
@@ -150,9 +167,13 @@ impl Drift {
             open.say(&self.into, of(open));
             self.said = Some(Instant::now());
         }
+        let newest = self.windows.iter().map(|open| open.when).max();
         let mut records = Vec::new();
         for open in self.windows.iter_mut().filter(|open| open.changed) {
             open.changed = false;
+            if let Some(told) = self.told.as_ref().filter(|_| open.model == model.id) {
+                open.tell(told, model, training.as_deref().filter(|_| newest == Some(open.when)));
+            }
             if let Some(limit) = self.limit {
                 open.warn(&self.into, of(open), limit);
             }
@@ -179,7 +200,16 @@ impl Drift {
 }
 
 impl Open {
-    /// Tells the figures.
+    /// Tells metrics what has been counted since they were told last; how far the mix is from `training`'s, if asked.
+    fn tell(&mut self, told: &Told, model: &Categorizer, training: Option<&[u64]>) {
+        told.add(model, &self.before, &self.counts);
+        self.before.clone_from(&self.counts);
+        if let Some(psi) = training.and_then(|training| self.counts.shares(Some(training)).psi) {
+            told.set_psi(model, psi);
+        }
+    }
+
+    /// Logs the figures.
     fn say(&self, table: &str, training: Option<&[u64]>) {
         let shares = self.counts.shares(training);
         let [uncategorized, unseen, new_words, confidence] =

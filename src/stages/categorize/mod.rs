@@ -40,6 +40,7 @@ mod drift;
 mod result;
 mod shape;
 mod stored;
+mod told;
 
 use async_trait::async_trait;
 
@@ -55,6 +56,7 @@ use drift::{Drift, Watch};
 use result::Results;
 use shape::{Columns, Facts, Shape, Shapes};
 use stored::{Answers, Stored};
+use told::Told;
 
 /// The stage.
 pub struct Categorize {
@@ -150,6 +152,9 @@ impl Stage for Categorize {
                 store.ensure_indexes(&corrections.indexes(&self.table, into)).await?;
             }
             self.stored = Some(Stored { table: self.table.value.clone(), into: into.value.clone(), store });
+        }
+        if let (Some(drift), Some(into)) = (&mut self.drift, &self.into) {
+            drift.tell(Told::new(lane, &into.value));
         }
         self.current.open().await
     }

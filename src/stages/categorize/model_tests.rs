@@ -152,3 +152,31 @@ async fn no_value_of_a_row_stops_the_stage() {
     assert_eq!(stored.len(), all - 4);
     assert!(stored.iter().all(|row| (0.0..=1.0).contains(&number(row.get("confidence")))));
 }
+
+/// The stage may run on several threads; what it counts here, it counts on this one.
+#[tokio::test]
+async fn what_the_model_answers_is_told_as_metrics_of_the_process() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let dir = tempfile::tempdir().unwrap();
+    publish(&dir.path().join("models"), "1.0.0", 0.3);
+    let mut lab = Lab::open(&dir.path().join("models"), dir.path(), "into: c, drift: {}").await;
+    lab.process(vec![payment(1, "Pizza Corner"), payment(2, "cash 50")]).await;
+    lab.process(vec![payment(3, "JOE'S PIZZA #7"), payment(4, "")]).await;
+    let told = recorder.handle().render();
+    let of = r#"pipeline="p",table="c",model="shops@1.0.0""#;
+    for line in [
+        format!("headwater_model_rows_total{{{of}}} 4"),
+        format!("headwater_model_uncategorized_total{{{of}}} 1"),
+        format!("headwater_model_asked_total{{{of}}} 2"),
+        format!("headwater_model_unseen_texts_total{{{of}}} 1"),
+        format!(r#"headwater_model_answers_total{{{of},category="food"}} 2"#),
+        format!(r#"headwater_model_answers_total{{{of},category="other"}} 1"#),
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line} is not in {told}");
+    }
+    let sure = told.lines().filter(|line| line.starts_with("headwater_model_confidence_total"));
+    let rows = sure.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    assert_eq!(rows.sum::<u64>(), 2);
+    assert!(!told.contains("PIZZA") && !told.contains("cash"), "a value of a row in {told}");
+}
