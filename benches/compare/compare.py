@@ -86,7 +86,7 @@ def measure(services, options, work, tool, number):
     database = f"compare_{work.name}_{tool.name}_{number}".replace("-", "_")
     directory = options.work_dir / f"{database}-{time.time_ns()}"
     directory.mkdir()
-    services.client.drop_database(database)
+    drop(services, database)
     services.settle()
     job = tools.Job(
         services.brokers, services.mongodb, work.topic, work.ends, database, directory.name, directory,
@@ -100,12 +100,18 @@ def measure(services, options, work, tool, number):
     verdict = fold.Difference(work.rows, services.client[database]["transactions"], tool.categorizes)
     if verdict:
         say(f"{tool.name}: {verdict.example}")
-    services.client.drop_database(database)
+    drop(services, database)
     million = work.events / 1e6
     return Measured(
         work.name, tool.name, run.wall, work.events, run.cpu / million, run.startup / million, mongod / million,
         broker / million, run.rss, str(verdict), load,
     )
+
+
+def drop(services, database):
+    """With the raw store that may be beside it."""
+    for name in (database, f"{database}_raw"):
+        services.client.drop_database(name)
 
 
 def median(runs):

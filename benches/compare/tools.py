@@ -61,8 +61,9 @@ class Headwater:
 
     categorizes = True
 
-    def __init__(self, name="headwater", pipeline="rules.yaml", note="rules", categorizes=True):
+    def __init__(self, name="headwater", pipeline="rules.yaml", note="rules", categorizes=True, raw_on_mongodb=False):
         self.name, self.pipeline, self.note, self.categorizes = name, pipeline, note, categorizes
+        self.raw_on_mongodb = raw_on_mongodb
 
     def version(self, options):
         told = subprocess.run([options.binary, "--version"], capture_output=True, text=True, check=True).stdout
@@ -78,6 +79,8 @@ class Headwater:
             "DATABASE": job.database,
             "LANES": str(job.options.lanes),
         }
+        if self.raw_on_mongodb:
+            environment["HEADWATER_STORES__BANK"] = job.mongodb.replace("/?", f"/{job.database}_raw?")
         command = [job.options.binary, "--data-dir", job.directory / "data"]
         command += ["run", f"benches/compare/pipelines/{self.pipeline}", "--quiet", *flags]
         processes.start(command, environment, ROOT)
@@ -247,6 +250,8 @@ def all_read(admin, job, group):
 TOOLS = [
     Headwater(),
     Headwater("headwater-model", "model.yaml", "trained model", False),
+    Headwater("headwater-road", "road.yaml", "raw store (embedded), results, document"),
+    Headwater("headwater-road-mongodb", "road.yaml", "the same, raw store on MongoDB", raw_on_mongodb=True),
     PythonLoop("python", "retryable writes (pymongo's default)"),
     PythonLoop("python-noretry", "retryWrites=false", "--no-retry"),
     Bytewax(),
