@@ -137,6 +137,14 @@ impl Group {
         self.changes.is_some()
     }
 
+    /// A topic that has brought changes of it which its end does not count: the topic is not called as the connector calls
+    /// it. What was sent before a connector was stopped is never counted.
+    pub fn uncounted(&self) -> Option<&str> {
+        let counted = self.changes.as_ref().filter(|_| self.begins == 1)?;
+        let is_counted = |topic: &Arc<str>| counted.iter().any(|(known, _)| known == topic);
+        self.seen.keys().find(|topic| !is_counted(topic)).map(|topic| &**topic)
+    }
+
     /// Whether its end has come, and all of its changes that reach this pipeline.
     pub fn is_complete(&self) -> bool {
         self.again || self.counted_at().is_some() && (!self.is_resumed() || self.rest == Rest::Read)
@@ -145,5 +153,31 @@ impl Group {
     /// Whether it changes anything here.
     pub fn has_changes(&self) -> bool {
         !self.seen.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn took(topic: &str, begins: u32) -> Group {
+        let expected = Expected::new("bank", &["bank.account".into(), "bank.routed".into()]);
+        let mut group = Group::new("1".into(), Duration::ZERO);
+        let mut take = |topic: &str, role| {
+            let message = Message { topic: topic.into(), ..Message::default() };
+            group.take((0, 0), Duration::ZERO, &message, role, &expected);
+        };
+        (0..begins).for_each(|_| take("bank.transaction", Role::Begin));
+        take(topic, Role::Change { order: None });
+        take("bank.transaction", Role::End { changes: vec![("account".into(), 1)] });
+        group
+    }
+
+    #[test]
+    fn changes_of_a_topic_that_the_end_does_not_count_are_noticed() {
+        assert_eq!(took("bank.account", 1).uncounted(), None);
+        assert_eq!(took("bank.routed", 1).uncounted(), Some("bank.routed"));
+        assert_eq!(took("bank.routed", 2).uncounted(), None, "one that was broken off counts only its rest");
+        assert_eq!(took("bank.routed", 0).uncounted(), None, "its beginning, and what it counted, may lie before");
     }
 }

@@ -75,6 +75,8 @@ pub struct Gather {
     bytes: usize,
     /// Messages that came while too much was held.
     over: usize,
+    /// Whether it was said that a topic has another name than the connector gives it.
+    has_warned: bool,
     news: Vec<News>,
     clock: Clock,
     catch_up: CatchUp,
@@ -90,6 +92,15 @@ struct Given {
 
 /// What leaves: a batch, and the rejects that its messages brought.
 pub type Released = (Batch, Vec<(String, Reject)>);
+
+#[cold]
+fn warn_of_name(topic: &str) {
+    tracing::warn!(
+        topic,
+        "transactions do not count the changes in this topic: is it routed, called otherwise than the connector calls it? then \
+         its changes are not waited for, and readers may see parts of transactions"
+    );
+}
 
 fn new_group(groups: &mut BTreeMap<u64, Group>, next: &mut u64, id: Arc<str>, now: Duration) -> u64 {
     *next += 1;
@@ -133,6 +144,7 @@ impl Gather {
             held: 0,
             bytes: 0,
             over: 0,
+            has_warned: false,
             news: Vec::new(),
             clock: Clock { now: Duration::ZERO, last: Instant::now(), step_max: limits.age / 10 },
             catch_up,
@@ -215,6 +227,10 @@ impl Gather {
             return Ok(Tie::None);
         };
         group.take((queue, queue_state.next_index()), now, message, role, &self.expected);
+        if let Some(topic) = group.uncounted().filter(|_| !self.has_warned) {
+            self.has_warned = true;
+            warn_of_name(topic);
+        }
         if begins && group.is_resumed() && !self.resumed.contains(&number) {
             self.resumed.push(number);
         }
