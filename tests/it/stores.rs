@@ -384,6 +384,11 @@ async fn truncate_removes_what_is_older(engine: &Engine) {
         apply(&store, vec![put(Op::Create, 10, 5, 1, "x"), truncate(at(0, 11)), put(Op::Create, 12, 5, 1, "y")]).await;
     assert_eq!(records.iter().map(|r| r.op).collect::<Vec<_>>(), [Op::Create, Op::Delete, Op::Delete, Op::Create]);
     assert_eq!(contents(&store).await, [(id(5), account(5, 1, "y"))]);
+    // Of another partition, and without a place in the source's log.
+    apply(&store, vec![record(Op::Create, id(6), Some(account(6, 1, "x")), at(1, 70))]).await;
+    let (gone, _) = apply(&store, vec![truncate(at(2, 3))]).await;
+    let versions: Vec<_> = gone.iter().map(|r| (r.key.clone(), r.version)).collect();
+    assert_eq!(versions, [(id(5), behind(12)), (id(6), behind(70))], "each before what follows in its own partition");
 }
 
 async fn truncate_holds_against_late_rows(engine: &Engine) {
