@@ -15,7 +15,7 @@ import workload
 def arguments(description):
     """A parser that knows what `run` gives."""
     parser = argparse.ArgumentParser(prog="benches/compare/run", description=description)
-    for name in ("binary", "services", "work-dir", "kafka-jars", "sink-jars"):
+    for name in ("binary", "services", "work-dir", "kafka-jars", "sink-jars", "mq-bridge"):
         parser.add_argument(f"--{name}", type=lambda text: Path(text).resolve(), required=True, help=argparse.SUPPRESS)
     parser.add_argument("--lanes", type=int, default=2, help="lanes of Headwater, tasks of the sink (default 2)")
     parser.set_defaults(python=sys.executable)

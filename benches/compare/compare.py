@@ -56,11 +56,11 @@ class Measured:
 
 def parse():
     parser = bench.arguments(__doc__.splitlines()[0])
-    names = ",".join(tool.name for tool in tools.TOOLS)
+    names = ",".join(tool.name for tool in tools.TOOLS if tool.name != "mq-bridge")
     parser.add_argument("--work", default="w1,w2", help="default w1,w2")
     parser.add_argument("--events", type=int, default=1_000_000, help="events of W1 (default 1,000,000)")
     parser.add_argument("--events-w2", type=int, default=300_000, help="events of W2 (default 300,000)")
-    parser.add_argument("--tools", default=names, help=f"NAME or NAME:RUNS, …; default {names}")
+    parser.add_argument("--tools", default=names, help=f"NAME or NAME:RUNS, …; default {names}; mq-bridge is compiled, once, when it is asked for")
     parser.add_argument("--runs", type=int, default=3, help="runs of each tool (default 3)")
     parser.add_argument("--processes", type=int, default=2, help="processes of the Python loop (default 2)")
     parser.add_argument("--results", type=Path, help="write the table to this file, too")

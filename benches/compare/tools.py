@@ -147,6 +147,33 @@ class Bytewax:
             return Run(wall, processes.ended.cpu, 0.0, processes.ended.rss)
 
 
+class MqBridge:
+    """`peers/mq-bridge.yaml`: it inserts only, so it is fast and ends wrong. Compiled only when it is asked for."""
+
+    name, note, categorizes = "mq-bridge", "inserts only, no category", False
+
+    def version(self, options):
+        return subprocess.run([options.mq_bridge, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+
+    def run(self, job):
+        route = (HERE / "peers/mq-bridge.yaml").read_text()
+        values = {
+            "PROCESSES": job.options.processes, "BROKERS": job.brokers, "TOPIC": job.topic, "GROUP": job.group,
+            "MONGODB": job.mongodb, "DATABASE": job.database, "PREFIX": "payload." if job.with_schema else "",
+        }
+        for name, value in values.items():
+            route = re.sub(rf"\b{name}", str(value), route)
+        config = job.directory / "mq-bridge.yaml"
+        config.write_text(route)
+        with Processes(job.directory / "log") as processes:
+            begun = time.monotonic()
+            processes.start([job.options.mq_bridge, "--config", config], {"HOME": str(job.directory)}, job.directory)
+            admin = AdminClient({"bootstrap.servers": job.brokers, "log_level": 4})
+            until(lambda: all_read(admin, job, job.group), LIMIT, "mq-bridge")
+            wall, used = time.monotonic() - begun, processes.usage()
+            return Run(wall, used.cpu, 0.0, used.rss)
+
+
 class MongoSink:
     """MongoDB's Kafka Connect sink with its handler for Debezium's PostgreSQL events, in a worker of its own.
 
@@ -256,4 +283,5 @@ TOOLS = [
     PythonLoop("python-noretry", "retryWrites=false", "--no-retry"),
     Bytewax(),
     MongoSink(),
+    MqBridge(),
 ]
