@@ -13,8 +13,8 @@ const BAD: &str = "name: bad\nsource: { fiel: { path: recording.jsonl } }\nstage
 fn headwater(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
     command.current_dir(directory).args(arguments).env_remove("NO_COLOR").env("CANARY", "canary-7f3a");
-    for name in ["HEADWATER_DATA_DIR", "HEADWATER_LOG", "HEADWATER_LOG_FILTER", "HEADWATER_COLOR", "HEADWATER_CONFIG"] {
-        command.env_remove(name);
+    for name in ["DATA_DIR", "LOG", "LOG_FILTER", "COLOR", "CONFIG", "LISTEN"] {
+        command.env_remove(format!("HEADWATER_{name}"));
     }
     command.output().unwrap()
 }
@@ -123,6 +123,23 @@ fn exit_codes_say_what_happened() {
     let output = headwater(directory.path(), &["list"]);
     assert_eq!(output.status.code(), Some(2), "a settings file with an unknown key");
     assert!(stderr(&output).contains("data_dri"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_address_that_is_taken_is_found_before_anything_runs() {
+    let directory = folder(&[("good.yaml", GOOD), ("recording.jsonl", "")]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(directory.path().join("headwater.toml"), format!("listen = '{address}'\n")).unwrap();
+    for arguments in [&["run", "good.yaml"][..], &["run", "good.yaml", "--listen", &address]] {
+        let output = headwater(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&address), "{}", stderr(&output));
+        assert!(!directory.path().join("headwater-data").exists(), "something ran");
+    }
+    let output = headwater(directory.path(), &["run", "good.yaml", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/metrics"), "{}", stderr(&output));
 }
 
 #[test]
