@@ -5,10 +5,11 @@ use std::cell::Cell;
 
 use super::Fault;
 
-/// So many whatever the message's size: more than any row has, in memory that does not matter.
-const FIXED: usize = 100_000;
-/// And so many for each of its bytes: fields of small structs that are mostly left out.
-const PER_BYTE: usize = 16;
+/// So many whatever the message's size: more than the rows before and after a change of any table have.
+const FIXED: usize = 10_000;
+/// And so many for each of its bytes: fields of small structs that are mostly left out. `fuzz/src/check.rs` holds what that
+/// takes to its limit of memory for a byte.
+const PER_BYTE: usize = 4;
 
 /// What is left of it while a message is read.
 pub struct Budget(Cell<usize>);

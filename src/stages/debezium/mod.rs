@@ -24,7 +24,8 @@
 //! stay JSON. What cannot be decoded is rejected with a reason and parked; the rest goes on. Heartbeats, transaction metadata,
 //! schema changes, notifications, logical messages and signals are no data and end here; heartbeats and notifications
 //! of the initial load become news of the source, which the pipeline's progress shows. With `consistency: transaction` in
-//! the pipeline, messages say which transaction they are part of.
+//! the pipeline, messages say which transaction they are part of. Which tables a topic carries is remembered beyond a run
+//! (`tables`): a tombstone alone does not tell.
 
 mod registry;
 mod tables;
