@@ -419,6 +419,7 @@ fn features_are_what_they_were() {
         (&with_amount, &[""], amount(f64::NAN), "1 969c45509449e5e5"),
         (&with_all, &["Rewe 12"], full, "24 286c9a8be54ddb9a"),
         (&with_all, &["REWE 7", "rewe 8"], Facts::default(), "24 58ed04f0c16be4d7"),
+        (&texts, &["ｓｈｏｐ １２３４5６／７"], Facts::default(), "25 1e66cdd1c3748d37"),
         (&texts, &["SEPA DE89370400440532013000", "Muster"], Facts::default(), "50 57edc3f9fbc732cd"),
     ];
     for (spec, text, facts, expected) in golden {

@@ -32,6 +32,7 @@ mod resent;
 mod runner;
 mod schema_changes;
 mod schema_registry;
+mod shipped_model;
 mod sinks;
 mod status;
 mod stores;
