@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::cdc::{AvroSchema, Fault, JsonSchema, Known, ProtobufSchema};
@@ -196,10 +196,7 @@ impl Registry {
             }
             _ => {}
         }
-        let body = response.bytes().await.map_err(unavailable)?;
-        if body.len() > MAX_ANSWER_BYTES {
-            return Err(Error::Unavailable("its answer is larger than 8 MB".into()));
-        }
+        let body = bounded(response).await?;
         if status == StatusCode::NOT_FOUND {
             return match serde_json::from_slice(&body) {
                 Ok(Refusal { error_code: 40_400..=40_499 }) => Ok(None),
@@ -223,6 +220,18 @@ impl Registry {
         }
         self.client.as_ref().ok_or_else(|| Error::Config("registry: no client".into()))
     }
+}
+
+/// The body of an answer. One without an end is no schema.
+async fn bounded(mut response: Response) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|e| Error::Unavailable(reason(&e)))? {
+        if body.len() + part.len() > MAX_ANSWER_BYTES {
+            return Err(Error::Unavailable("its answer is larger than 8 MB".into()));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
 }
 
 /// The URL of `path` below `base`. Names of subjects may hold slashes: each step is escaped.
@@ -356,6 +365,20 @@ mod tests {
         };
         let names = in_order(vec![referred("a", "b"), referred("b", "a"), referred("c", "a")]);
         assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 8192]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b' '; 65_536]).await.is_ok() {}
+        });
+        let endless = registry(&url, "p").schema(1).await.unwrap_err();
+        assert!(matches!(&endless, Error::Unavailable(text) if text.contains("larger than 8 MB")), "{endless}");
     }
 
     #[test]
