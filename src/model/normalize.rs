@@ -62,7 +62,7 @@ pub fn normalize(text: &str, out: &mut Vec<u8>) -> bool {
         if at >= MAX_INPUT_BYTES || out.len() >= limit {
             break;
         }
-        let c = narrow(c);
+        let c = if c.is_ascii() { c } else { narrow(c) };
         if let Some(&byte) = ASCII.get(c as usize) {
             if byte == SPACE {
                 pending_space = true;

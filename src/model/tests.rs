@@ -368,6 +368,36 @@ fn an_answer_that_is_remembered_is_that_of_the_same_facts() {
     assert_eq!([decide(4.2), decide(85.0), decide(4.2)], ["snack", "fuel", "snack"]);
 }
 
+/// Rules, memory, scorer and remembered answers, of rows not met before: once the buffers have grown, nothing is allocated.
+#[test]
+fn a_verdict_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    version(dir.path(), "1.0.0");
+    let categorizer = Categorizer::load(&dir.path().join("1.0.0")).unwrap();
+    let mut buffers = Buffers::default();
+    let mut decide = |texts: &[String]| {
+        let mut sources = [0; 3];
+        for text in texts {
+            let facts = Facts::of_amount(Some(-12.5));
+            let verdict = categorizer.decide(std::iter::once(text.as_str()), &facts, &mut buffers);
+            let source = [Source::Rule, Source::Memory, Source::Model].iter().position(|s| *s == verdict.source);
+            sources[source.unwrap()] += 1;
+        }
+        sources
+    };
+    let texts = |from: u8| -> Vec<String> {
+        let letter = |i: u8| char::from(b'A' + i % 26);
+        let unknown = (from..from + 100).map(|i| format!("PÎZZA {}{} BAR 12", letter(i), letter(i / 26)));
+        unknown.chain(["CASH 50".to_string(), "JOE'S PIZZA #7".to_string()]).collect()
+    };
+    let (first, second) = (texts(0), texts(100));
+    decide(&first);
+    let mut sources = [0; 3];
+    let made = allocation_counter::measure(|| sources = decide(&second));
+    assert_eq!((made.count_total, sources), (0, [1, 1, 100]));
+    assert!(allocation_counter::measure(|| drop(vec![0u8; 9])).count_total > 0, "nothing is counted here");
+}
+
 #[test]
 fn a_memory_that_is_not_sure_does_not_decide() {
     let model = trained(&dataset(&tsv()), &settings());
