@@ -208,7 +208,7 @@ fn at_rest(bank: &mut postgres::Client, runner: &Runner, target: &dyn Target, ve
     let begun = Instant::now();
     let expected = expected(bank, version);
     let mut last = String::new();
-    while begun.elapsed() < Duration::from_secs(120) {
+    while begun.elapsed() < Duration::from_secs(300) {
         match difference("documents", &expected, &target.documents()) {
             None => {
                 let mut by: BTreeMap<&str, usize> = BTreeMap::new();
