@@ -37,8 +37,15 @@ impl RawCopy {
         RawCopy { retries: true, ..self }
     }
 
-    /// Reads what is in the topic; gives what the store has.
+    /// Reads what is in the topic; gives what the store has. Nothing may be parked.
     pub async fn rows(&self, table: &str) -> Vec<ScannedRow> {
+        let (rows, parked) = self.read(table).await;
+        assert!(parked.is_empty(), "{parked:?}");
+        rows
+    }
+
+    /// The rows, and what was parked with its reasons.
+    async fn read(&self, table: &str) -> (Vec<ScannedRow>, Vec<[String; 3]>) {
         let load = || {
             let pipeline = load_text("it", &self.yaml, &headwater::builtin(), &|_: &str| None);
             pipeline.unwrap_or_else(|failure| panic!("{:?}", failure.problems))
@@ -58,9 +65,8 @@ impl RawCopy {
         }
         let store = stores.get(&self.store).await.unwrap();
         let parked = store.parked(None, None, 10).await.unwrap();
-        let reasons: Vec<_> = parked.iter().map(|p| (&p.id, &p.code, &p.reason)).collect();
-        assert!(reasons.is_empty(), "{reasons:?}");
-        store.snapshot().await.unwrap().scan(table, None, usize::MAX).await.unwrap()
+        let parked = parked.into_iter().map(|p| [p.id, p.code, p.reason]).collect();
+        (store.snapshot().await.unwrap().scan(table, None, usize::MAX).await.unwrap(), parked)
     }
 
     /// The tables that the store has.
@@ -73,7 +79,9 @@ impl RawCopy {
     pub async fn rows_up_to(&self, table: &str, key: &Row) -> Vec<ScannedRow> {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
-            let rows = self.rows(table).await;
+            // What another partition has to bring first may be parked until then.
+            let (rows, parked) = self.read(table).await;
+            assert!(parked.is_empty() || self.retries, "{parked:?}");
             if rows.iter().any(|stored| stored.key.to_json() == key.to_json()) {
                 // Its partition may be ahead of others.
                 tokio::time::sleep(Duration::from_secs(2)).await;
