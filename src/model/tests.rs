@@ -128,6 +128,9 @@ fn passes_end_when_they_no_longer_help() {
         train("", "", &data, &data.rows, &settings, &mut |done, of| told.push((done, of))).unwrap();
         let (done, of) = told[told.len() - 1];
         assert_eq!((done, done), (of, told.len()), "progress tells each pass and ends at its end");
+        let passes = model.info.training["passes"].as_u64().unwrap() as usize;
+        let tried = if patience > 0 { passes + patience } else { 0 };
+        assert_eq!(done, 2 * passes + tried, "those of trust, those of the model, and those that were tried");
         let stopped =
             Settings { epochs: model.info.training["passes"].as_u64().unwrap() as usize, patience: 0, ..settings };
         assert_eq!(trained(&data, &stopped).weights, model.weights, "all fits take the passes that did best");

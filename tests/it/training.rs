@@ -291,6 +291,9 @@ fn models_are_measured_on_data_without_hints_and_never_on_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     train_on_file(directory);
+    let inside = ["model", "train", "train.toml", "--data", "../payments.tsv", "--set-version", "1.1.0"];
+    printed(&directory.join("models"), &inside, 0);
+    assert!(directory.join("models/1.1.0/manifest.json").exists(), "trained inside of the model's folder");
     let hints = TRAINING.replace("[splits]", "hints = [\"code\"]\n[splits]");
     std::fs::write(directory.join("models/train.toml"), hints).unwrap();
     let told = printed(directory, &["model", "evaluate", "models", "payments.tsv"], 0);

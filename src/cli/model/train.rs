@@ -37,7 +37,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome> {
         folder::check_version(version).map_err(|e| Error::Config(format!("version `{version}`: {e}")))?;
         config.version.clone_from(version);
     }
-    let beside = args.training.parent().unwrap_or(Path::new("."));
+    // A bare file name has the parent ``, which is no folder that could be written to.
+    let beside = args.training.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let out = args.out.as_deref().unwrap_or(beside);
     if out.join(&config.version).exists() {
         let taken = out.join(&config.version);
