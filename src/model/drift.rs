@@ -116,7 +116,7 @@ impl Window {
             rows: self.rows,
             uncategorized: share(self.uncategorized, self.rows),
             unseen: share(self.unseen, self.asked),
-            new_words: share(self.new_words, self.words),
+            new_words: (self.words > 0).then(|| share(self.new_words, self.words)),
             confidence: share(self.confidence, self.asked) / 10_000.0,
             psi: training.filter(|_| self.rows >= FEWEST_ROWS).map(|training| psi(training, &self.mix)),
         }
@@ -132,8 +132,8 @@ pub struct Shares {
     pub uncategorized: f64,
     /// Share of texts that were not labelled in training.
     pub unseen: f64,
-    /// Share of words that training never saw.
-    pub new_words: f64,
+    /// Share of words that training never saw; `None` when there was no word, or when the model cannot tell.
+    pub new_words: Option<f64>,
     /// Mean confidence of the model.
     pub confidence: f64,
     /// Distance of the category mix from the one of training; `None` when the model does not tell that one, or when the

@@ -156,10 +156,14 @@ impl Model {
         self.memory.text(memory::text_hash(normal)).is_some()
     }
 
-    /// Words of the text set in `scratch`, and how many of them training never saw. Looks at the words alone, so that it
+    /// Words of the text set in `scratch`, and how many of them training never saw. None at all where training has filled nearly
+    /// all slots: whatever a new word is made of then falls on something known. Looks at the words alone, so that it
     /// costs as much as an answer: for those who watch (`drift`).
     pub fn new_words(&self, scratch: &Scratch) -> (u64, u64) {
         let vocabulary = self.weights.vocabulary();
+        if vocabulary.rows() > self.info.features.slots() / 10 * 9 {
+            return (0, 0);
+        }
         scratch.new_words(&self.info.features, |feature| vocabulary.find(feature.slot()).is_some())
     }
 
@@ -187,6 +191,7 @@ fn merge(best: Candidate, guesses: [Candidate; 3]) -> [Candidate; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Settings;
     use crate::model::testing::{dataset, settings, trained, tsv};
 
     fn model(calibration: Calibration) -> Model {
@@ -257,6 +262,11 @@ mod tests {
         assert_eq!(words(&["PIZZA XYLOPHONKOWSKI"]), (2, 1));
         assert_eq!(words(&["Wunderbaumverkauf", "Zwirnerei Qoppa"]), (3, 3));
         assert_eq!(words(&["", " "]), (0, 0));
+        // A hash space that is full knows everything, so it is not asked.
+        let features = FeatureSpec { bits: 8, ..settings().features };
+        let full = trained(&dataset(&tsv()), &Settings { features, folds: 0, holdout: 0.0, ..settings() });
+        scratch.set_texts(["Zwirnerei Qoppa"]);
+        assert_eq!(full.new_words(&scratch), (0, 0));
     }
 
     #[test]

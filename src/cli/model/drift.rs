@@ -145,13 +145,13 @@ fn tell(watched: &[Watched], limit: f64) -> Outcome {
             let alarm = shares.psi.is_some_and(|psi| psi > limit);
             let psi = shares.psi.map_or("-".to_string(), |psi| format!("{psi:.3}"));
             let Shares { rows, uncategorized, unseen, new_words, confidence, .. } = shares;
+            let new_words = new_words.map_or("-".to_string(), |share| format!("{:.2} %", share * 100.0));
             let mark = if alarm { "  drifted" } else { "" };
             let _ = writeln!(
                 text,
-                "  {name:10} {rows:>9}  {:>11.2} %  {:>7.1} %  {:>7.2} %  {confidence:>10.3}  {psi:>5}{mark}",
+                "  {name:10} {rows:>9}  {:>11.2} %  {:>7.1} %  {new_words:>9}  {confidence:>10.3}  {psi:>5}{mark}",
                 uncategorized * 100.0,
-                unseen * 100.0,
-                new_words * 100.0
+                unseen * 100.0
             );
             if alarm {
                 alarms.push(json!({ "model": of.model, "window": name, "psi": shares.psi }));

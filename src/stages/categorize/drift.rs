@@ -212,8 +212,8 @@ impl Open {
     /// Logs the figures.
     fn say(&self, table: &str, training: Option<&[u64]>) {
         let shares = self.counts.shares(training);
-        let [uncategorized, unseen, new_words, confidence] =
-            [shares.uncategorized, shares.unseen, shares.new_words, shares.confidence].map(digits);
+        let [uncategorized, unseen, confidence] = [shares.uncategorized, shares.unseen, shares.confidence].map(digits);
+        let new_words = shares.new_words.map(digits);
         let (model, window, rows, psi) = (&*self.model, self.when.to_string(), shares.rows, shares.psi.map(digits));
         tracing::info!(
             table,
