@@ -4,8 +4,8 @@
 //! own and stores its sums so far, so that writers never meet; whoever reads adds them up. Counting looks a window up in
 //! a short list and allocates nothing per row.
 //!
-//! Sums are told, too: as metrics with each batch (`told.rs`), a log line a minute with the figures of the window that was counted in last, and a warning once when
-//! one has drifted too far.
+//! Sums are told, too: as metrics with each batch (`told.rs`), in a log line a minute with the figures of the window that was
+//! counted in last, and in a warning once when one has drifted too far.
 //!
 //! Invariant: sums are stored in the same commit as the results that they count.
 
