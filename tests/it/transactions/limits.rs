@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use serde_json::json;
 
 use super::reader::Database;
@@ -33,7 +33,7 @@ struct Connector {
 impl Connector {
     fn open(services: Services, test: &str, end_partitions: i32) -> Connector {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &services.kafka);
+        config.set("bootstrap.servers", &services.kafka).set("enable.idempotence", "true");
         let name = format!("{test}-{}", std::process::id());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (admin, producer) = {
@@ -48,6 +48,15 @@ impl Connector {
         let new: Vec<_> = new.collect();
         let made = connector.runtime.block_on(connector.admin.create_topics(&new, &AdminOptions::new())).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
+        // What is sent before the client knows a topic's partitions may be overtaken by what is sent after.
+        let begun = Instant::now();
+        for (topic, _) in &topics {
+            let known = || connector.producer.client().fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
+            while known().topics()[0].partitions().is_empty() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{topic} does not appear");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         connector
     }
 
