@@ -13,7 +13,7 @@ use super::source::Source;
 use super::topic::{Table, Topic};
 use super::transaction::Told;
 use super::{Fault, flattened, mongodb, signal};
-use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp, Value};
+use crate::record::{Message, Op, Patch, Position, Record, Row, SnapshotMark, SourcePosition, Timestamp};
 
 /// What every reader works with: one message, and what the lane knows about its topic.
 pub struct Context<'c> {
@@ -144,9 +144,8 @@ impl Context<'_> {
             let known = row.as_ref().or(before.as_ref());
             key::of(&mut keys, definition, &mut table.key_schema, bytes, known, self.keyless)?
         };
-        let is_partial = |row: &Row| row.values().iter().any(|value| matches!(value, Value::Unchanged));
         let former = match &row {
-            Some(row) if op == Op::Create && is_partial(row) => key::former(&mut keys, &key, self.message),
+            Some(row) if op == Op::Create && row.is_partial() => key::former(&mut keys, &key, self.message),
             _ => None,
         };
         if signal::is_signal(self.config, table, row.as_ref()) {

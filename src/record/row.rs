@@ -72,6 +72,11 @@ impl Row {
         self.schema.columns.iter().map(|c| &c.name).zip(&self.values)
     }
 
+    /// Whether the source left values out.
+    pub fn is_partial(&self) -> bool {
+        self.values.iter().any(|value| matches!(value, Value::Unchanged))
+    }
+
     /// Whether the row has no columns at all.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

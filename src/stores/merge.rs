@@ -25,7 +25,7 @@ pub type Digest = [u8; 16];
 
 /// Whether the source told only a part of the row.
 pub fn is_incomplete(record: &Record) -> bool {
-    record.patch.is_some() || record.row.as_ref().is_some_and(is_partial)
+    record.patch.is_some() || record.row.as_ref().is_some_and(Row::is_partial)
 }
 
 /// The key under which the row of an incomplete record was before, if it was given another one.
@@ -50,11 +50,6 @@ pub fn completed(record: &Record, base: Option<&Row>) -> Result<Row, (&'static s
         true => row.ok_or(("row.missing", MISSING)),
         false => Err(("row.unchanged_without_base", UNCHANGED)),
     }
-}
-
-/// Whether the source left values out.
-pub fn is_partial(row: &Row) -> bool {
-    row.values().iter().any(|value| matches!(value, Value::Unchanged))
 }
 
 /// Fills unchanged values in from `base`; false if it lacks one.

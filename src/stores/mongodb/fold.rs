@@ -10,7 +10,7 @@ use crate::record::{Op, Order, Position, Record, Row, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key};
 use crate::stores::merge::{
     Digest, MISSING, NO_MATCH, UNCHANGED, complete, completed, digest, former_key, indexed_value, is_incomplete,
-    is_partial, was_moved,
+    was_moved,
 };
 use crate::stores::resent::{Place, Runs, Twin, Verdict, judge, origin, place, predecessor};
 
@@ -154,7 +154,7 @@ impl<'a> Fold<'a> {
         if let (Some(row), Some(before)) = (&mut row, &record.before) {
             complete(row, before);
         }
-        if row.as_ref().is_some_and(is_partial) {
+        if row.as_ref().is_some_and(Row::is_partial) {
             return Outcome::Rejected("row.unchanged_without_base", UNCHANGED.into());
         }
         if record.op.is_upsert() && row.is_none() {

@@ -12,7 +12,7 @@ use super::file::{broken, sql};
 use crate::error::Result;
 use crate::record::{Op, Order, Position, Record, Row, SourcePosition, supersedes};
 use crate::stores::identity::{Identity, identity, instance_key, values_of};
-use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_partial, is_vague, key_row};
+use crate::stores::merge::{Digest, MISSING, NO_MATCH, complete, digest, is_vague, key_row};
 use crate::stores::resent::{Place, Twin, Verdict, judge, origin, place, predecessor};
 use crate::stores::{Sweep, codec, grave_version, truncated};
 
@@ -95,7 +95,7 @@ impl Batch<'_> {
         if let (Some(row), Some(before)) = (&mut record.row, &record.before) {
             complete(row, before);
         }
-        if record.row.as_ref().is_some_and(is_partial) {
+        if record.row.as_ref().is_some_and(Row::is_partial) {
             let reason = "a row without a key has values that the source did not send: set replica identity full";
             self.reject(record, "row.unchanged_without_base", reason.into());
             return Ok(());
